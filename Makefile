@@ -1,0 +1,79 @@
+# Firstlook. `make help` lists what can be asked for.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help run demo test lint chaos bench train clean tools chromium
+
+help: ## list what can be asked for
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+run: $(VENV)/run.installed ## start Firstlook on http://127.0.0.1:8000 (Ctrl-C stops all of it)
+	@exec $(BIN)/python -m webapp.launch
+
+demo: $(VENV)/test.installed ## the main job without a browser, in a temporary instance
+	@exec $(BIN)/python -m tests.demo
+
+test: lint chromium ## everything that the tests need, then all of them
+	$(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views
+	$(BIN)/python -m pytest tests/flow tests/browser tests/chaos tests/bench
+
+lint: $(VENV)/test.installed ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+chaos: $(VENV)/test.installed ## kill workers, broker and web for minutes; nothing may be lost
+	$(BIN)/python -m tests.chaos
+
+bench: $(VENV)/test.installed ## measure: upload to result, drain, list page, memory
+	$(BIN)/python -m tests.bench
+
+train: $(VENV)/run.installed ## train the blood-cell model: make train DATA=DIR OUT=DIR
+	$(BIN)/python -m ml.train --recipe ml/recipes/blood-cell.toml --data $(DATA) --out $(OUT)
+
+clean: ## remove the installed packages (never the instance)
+	rm -rf $(VENV)
+
+tools:
+	@missing=""; \
+	command -v git >/dev/null || missing="$$missing git"; \
+	command -v $(PYTHON) >/dev/null || missing="$$missing python3"; \
+	if command -v $(PYTHON) >/dev/null; then \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+			|| missing="$$missing python3(3.11-or-newer)"; \
+		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	fi; \
+	if [ -n "$$missing" ]; then \
+		echo "Missing:$$missing. On Debian or Ubuntu: sudo apt-get install git make python3 python3-venv"; \
+		exit 1; \
+	fi
+
+$(BIN)/python: | tools
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.installed: requirements.txt | $(BIN)/python
+	@if $(BIN)/python -c 'import importlib.metadata as m; m.version("torch")' 2>/dev/null; then \
+		echo "Installing packages into $(VENV): up to 500 MB to download; the torch that is there is kept."; \
+	else \
+		echo "Installing packages into $(VENV): about 700 MB to download with a CPU build of torch," \
+			"about 4 GB with the build for NVIDIA GPUs that pip takes by itself."; \
+	fi
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/test.installed: tests/requirements.txt $(VENV)/run.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+chromium:
+	@if ! command -v chromium >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing Chromium for the browser tests"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+		else \
+			echo "The browser tests need Chromium: sudo apt-get install chromium (they are skipped without it)"; \
+		fi; \
+	fi

@@ -1,0 +1,1 @@
+"""Training, evaluating and serving Firstlook's models. Knows nothing of the web, SQL or queues."""

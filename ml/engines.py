@@ -1,0 +1,203 @@
+"""The two ways to run a bundle's network, behind one interface.
+
+ONNX Runtime on a CPU, from a file that is exported once a bundle and kept by the bundle's hash;
+torch on CUDA. Torch is imported only where it runs, so that a serving process on a CPU stays
+small: the export happens in a process of its own.
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from ml.bundle import Bundle, load
+
+Array = npt.NDArray[np.float32]
+
+EXPORT_TOLERANCE = 1e-3
+"""Largest difference of any logit between torch and the exported file."""
+
+
+class EngineError(Exception):
+    """A network could not be exported or opened."""
+
+
+class Engine(Protocol):
+    """Runs a network on batches of prepared pictures."""
+
+    name: str
+    """Kind, version and device, as recorded with every result."""
+
+    def run(self, inputs: Array) -> tuple[Array, Array]:
+        """(n, 3, size, size) to logits (n, c) and features (n, f)."""
+        ...
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU. Raises EngineError when the file is spoilt."""
+
+    def __init__(self, file: Path, threads: int):
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(file), settings, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # of many kinds, with no common base
+            raise EngineError(f"{file} cannot be opened: {error}") from error
+        self.name = f"onnxruntime {onnxruntime.__version__} cpu"
+
+    def run(self, inputs: Array) -> tuple[Array, Array]:
+        """See Engine."""
+        logits, features = self._session.run(None, {"pixels": inputs})
+        return logits, features
+
+
+class TorchEngine:
+    """Torch, channels last; half precision where the device is a GPU."""
+
+    def __init__(self, bundle: Bundle, device: str):
+        import torch
+
+        from ml.networks import Reader, build_network
+
+        network = bundle.facts["network"]
+        reader: Reader = build_network(network["name"], len(bundle.codes))
+        prefix = "network."
+        reader.load_state_dict(
+            {
+                name[len(prefix) :]: torch.from_numpy(value)
+                for name, value in bundle.tensors().items()
+                if name.startswith(prefix)
+            }
+        )
+        self._torch, self._device = torch, device
+        self.reader = reader.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.name = f"torch {torch.__version__} {device}"
+
+    def run(self, inputs: Array) -> tuple[Array, Array]:
+        """See Engine."""
+        torch = self._torch
+        pixels = torch.from_numpy(inputs).to(self._device, memory_format=torch.channels_last)
+        half = torch.autocast(self._device, torch.float16, enabled=self._device == "cuda")
+        with torch.inference_mode(), half:
+            logits, features = self.reader(pixels)
+        return logits.float().cpu().numpy(), features.float().cpu().numpy()
+
+
+def open_engine(bundle: Bundle, *, device: str, cache_dir: Path, threads: int = 1) -> Engine:
+    """The engine for ``device``: ``cpu``, ``cuda``, or ``auto`` (CUDA where there is one).
+
+    Raises EngineError when CUDA is asked for and missing, or when the export fails.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise EngineError(f"unknown device {device}; known are auto, cpu, cuda")
+    if device == "cuda" and not has_cuda():
+        raise EngineError("there is no CUDA device here")
+    if device == "cuda" or (device == "auto" and has_cuda()):
+        return TorchEngine(bundle, "cuda")
+    return OnnxEngine(export(bundle, cache_dir), threads)
+
+
+def has_cuda() -> bool:
+    """Whether torch sees a GPU; a machine without a driver is answered without loading torch."""
+    if not any(Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/dxg")):
+        return False
+    if find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def export(bundle: Bundle, cache_dir: Path) -> Path:
+    """The bundle's ONNX file in ``cache_dir``, exported first where it is not there yet.
+
+    Safe to call from many processes at once: one exports, in a subprocess, and the others wait.
+    The file appears under its name only after it agreed with torch, and one that is no longer what
+    was written is exported again. Raises EngineError.
+    """
+    kept = cache_dir / f"{bundle.sha256}.onnx"
+    if _is_whole(kept):
+        return kept
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept.with_suffix(".lock")):
+        if _is_whole(kept):
+            return kept
+        fresh = kept.with_suffix(".partial")
+        command = [sys.executable, "-m", "ml.engines", str(bundle.path.resolve()), str(fresh)]
+        home = str(Path(__file__).resolve().parents[1])
+        environment = os.environ | {"PYTHONPATH": home, "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            fresh.unlink(missing_ok=True)
+            raise EngineError(f"export of {bundle.path} failed: {done.stderr.strip()[-2000:]}")
+        _digest_file(kept).write_text(_sha256(fresh))
+        fresh.replace(kept)
+    return kept
+
+
+def _is_whole(kept: Path) -> bool:
+    digest = _digest_file(kept)
+    return kept.exists() and digest.exists() and digest.read_text() == _sha256(kept)
+
+
+def _digest_file(kept: Path) -> Path:
+    return kept.with_suffix(".sha256")
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def write_onnx(bundle: Bundle, file: Path) -> None:
+    """Export the network with a free batch size, and check it against torch.
+
+    Raises EngineError when a logit differs by more than EXPORT_TOLERANCE.
+    """
+    import torch
+
+    reader = TorchEngine(bundle, "cpu").reader
+    size = bundle.preprocess.size_px
+    pixels = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    torch.onnx.export(
+        reader,
+        (pixels[:2],),
+        str(file),
+        dynamo=False,
+        opset_version=17,
+        input_names=["pixels"],
+        output_names=["logits", "features"],
+        dynamic_axes={name: {0: "batch"} for name in ("pixels", "logits", "features")},
+    )
+    with torch.inference_mode():
+        expected = reader(pixels)[0].numpy()
+    exported, _ = OnnxEngine(file, threads=1).run(pixels.numpy())
+    difference = float(np.abs(exported - expected).max())
+    if not difference <= EXPORT_TOLERANCE:  # NaN, too, is a difference
+        raise EngineError(f"the exported network differs from torch by {difference:.1e}")
+
+
+def main() -> None:
+    """Export a bundle to a file: what ``export`` runs in a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m ml.engines", description=main.__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("file", type=Path)
+    options = parser.parse_args()
+    write_onnx(load(options.bundle), options.file)
+
+
+if __name__ == "__main__":
+    main()

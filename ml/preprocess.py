@@ -1,0 +1,87 @@
+"""From a picture to the numbers a network reads: one specification for training and serving.
+
+``PreprocessSpec`` travels inside the bundle. Training fills its cache through ``frame`` and turns
+batches into floats through ``to_input``; the predictor calls the very same two functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+"""Pixels as stored: rows, columns, 3 channels, 0 to 255."""
+
+RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+LONGEST = 16
+"""Times its short side that a picture may be long before its far ends, which no centre square
+reaches, are cut off; scaling up a strip of one pixel's width would take gigabytes."""
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """How a picture is framed, scaled and normalised."""
+
+    native_short_side_px: int = 224
+    """Native scale: the picture is first resized, aspect kept, until its short side is this long,
+    so that an object keeps its size in pixels whatever resolution the picture came in."""
+    size_px: int = 224
+    """Framing: the centre square of this side is then cut out of it."""
+    interpolation: str = "bicubic"
+    channels: int = 3
+    mean: tuple[float, ...] = (127.0, 127.0, 127.0)
+    std: tuple[float, ...] = (128.0, 128.0, 128.0)
+    """The input is ``(pixel - mean) / std`` on pixels of 0 to 255."""
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in RESAMPLING:
+            raise ValueError(
+                f"unknown interpolation {self.interpolation}; known are {', '.join(RESAMPLING)}"
+            )
+        if not 0 < self.size_px <= self.native_short_side_px:
+            raise ValueError("size_px must lie between 1 and native_short_side_px")
+        if self.channels != 3 or len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError("mean and std need one value for each of 3 channels")
+
+    def frame(self, image: Image.Image, size_px: int | None = None) -> Pixels:
+        """The centre square of ``image`` at native scale: (size, size, 3) uint8.
+
+        ``size_px`` overrides the recipe's, for the margins that augmentation moves about in.
+        """
+        rgb = _without_far_ends(image)
+        rgb = rgb if rgb.mode == "RGB" else rgb.convert("RGB")
+        factor = self.native_short_side_px / min(rgb.size)
+        if factor != 1:
+            scaled = (
+                max(self.native_short_side_px, round(rgb.width * factor)),
+                max(self.native_short_side_px, round(rgb.height * factor)),
+            )
+            rgb = rgb.resize(scaled, RESAMPLING[self.interpolation])
+        side = size_px or self.size_px
+        left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+        return np.asarray(rgb.crop((left, top, left + side, top + side)))
+
+    def to_input(self, frames: Sequence[Pixels] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Network input of framed pictures: (n, size, size, 3) pixels to (n, 3, size, size)."""
+        pixels = np.asarray(frames, dtype=np.float32)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        normalised = (pixels - mean) / std
+        return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    longest = LONGEST * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = min(image.width, longest), min(image.height, longest)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

@@ -1,0 +1,48 @@
+"""Who may import whom: the contracts are in pyproject.toml."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_import_contracts_hold() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_web_loads_no_model_code(tmp_path: Path) -> None:
+    """torch in a web process costs 200 MB and hangs forked children."""
+    program = "import sys, wsgi; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={"INSTANCE_DIR": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert "webapp.triage.views" in loaded
+    assert not loaded & {"torch", "onnxruntime", "ml", "webapp.worker"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for room in ("webapp", "ml") for p in (REPOSITORY / room).rglob("__init__.py")),
+    ids=lambda path: str(path.relative_to(REPOSITORY)),
+)
+def test_a_package_file_holds_a_docstring_and_nothing_else(path: Path) -> None:
+    body = ast.parse(path.read_text()).body
+    assert len(body) == 1
+    assert ast.get_docstring(ast.parse(path.read_text()))

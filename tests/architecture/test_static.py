@@ -1,0 +1,123 @@
+"""What browsers are given: code of others unchanged, and nothing inline that the policy forbids."""
+
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = {"Firstlook", "· Firstlook", ", SHA-256"}  # the same in every language
+VENDOR = ROOT / "static" / "vendor"
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
+STYLES = sorted((ROOT / "static" / "css").glob("*.css"))
+
+
+def by_name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def recorded_hashes() -> dict[str, str]:
+    lines = (VENDOR / "SHA256SUMS").read_text().splitlines()
+    return {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+
+
+def test_every_vendored_file_is_recorded_and_unchanged() -> None:
+    found = {
+        str(path.relative_to(VENDOR)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in VENDOR.iterdir()
+        if folder.is_dir()
+        for path in folder.rglob("*")
+    }
+    assert found == recorded_hashes()
+
+
+def test_every_vendored_package_carries_its_licence() -> None:
+    folders = [path for path in VENDOR.iterdir() if path.is_dir()]
+    assert folders
+    assert [path.name for path in folders if not (path / "LICENSE").is_file()] == []
+
+
+class InlineFinder(HTMLParser):
+    """Collects what a policy without 'unsafe-inline' refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        names = {name for name, _ in attributes}
+        if tag == "style" or (tag == "script" and "src" not in names):
+            self.found.append(f"<{tag}>")
+        for name, value in attributes:
+            if name == "style" or name.startswith(("on", "hx-on")):
+                self.found.append(f"<{tag} {name}>")
+            if (value or "").strip().lower().startswith("javascript:"):
+                self.found.append(f"<{tag} {name}={value}>")
+
+
+def inline_parts(html: str) -> list[str]:
+    finder = InlineFinder()
+    finder.feed(re.sub(r"{#.*?#}|{%.*?%}", " ", html, flags=re.DOTALL))
+    return finder.found
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=by_name)
+def test_templates_have_nothing_inline(template: Path) -> None:
+    assert inline_parts(template.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<style>a {}</style>",
+        "<script>go()</script>",
+        '<p style="color: red">',
+        '<button {% if a %}onclick="go()"{% endif %}>',
+        '<div hx-on:click="go()">',
+        '<a href="javascript:go()">',
+    ],
+)
+def test_the_search_for_inline_parts_finds_them(html: str) -> None:
+    assert inline_parts(html)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=by_name)
+def test_scripts_evaluate_nothing_and_write_no_markup(script: Path) -> None:
+    forbidden = (
+        r"\beval\(|new Function\(|\.innerHTML|\.outerHTML|insertAdjacentHTML|document\.write"
+    )
+    assert re.findall(forbidden, script.read_text()) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=by_name)
+def test_scripts_import_only_their_neighbours(script: Path) -> None:
+    imported = re.findall(r'^import .*?from "([^"]+)";', script.read_text(), re.MULTILINE)
+    assert [name for name in imported if not (script.parent / name).is_file()] == []
+
+
+@pytest.mark.parametrize("path", [*TEMPLATES, *SCRIPTS, *STYLES], ids=by_name)
+def test_nothing_is_fetched_from_elsewhere(path: Path) -> None:
+    addresses = re.findall(r"""["'(]((?:https?:)?//[^"')\s]+)""", path.read_text())
+    assert addresses == []
+
+
+@pytest.mark.parametrize("style", STYLES, ids=by_name)
+def test_own_styles_stand_in_a_layer(style: Path) -> None:
+    text = re.sub(r"/\*.*?\*/", "", style.read_text(), flags=re.DOTALL).strip()
+    assert text.startswith("@layer ")
+
+
+def test_texts_of_templates_go_through_babel() -> None:
+    """No template shows a bare English word: what is written between tags is wrapped in _()."""
+    bare = {}
+    for template in TEMPLATES:
+        text = re.sub(r"{% block \w+_class %}.*?{% endblock %}", " ", template.read_text())
+        text = re.sub(r"{#.*?#}|{%.*?%}|{{.*?}}", " ", text, flags=re.DOTALL)
+        words = [word.strip() for word in re.findall(r">([^<>]+)<", text)]
+        found = [word for word in words if re.search(r"[A-Za-z]{2}", word) and word not in NAMES]
+        if found:
+            bare[by_name(template)] = found
+    assert bare == {}

@@ -1,0 +1,92 @@
+"""`make bench`: prints what was measured as a table, and writes it to bench.json."""
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ml.datasets import packed
+from tests.bench.parts import Bench, Figure
+from tests.conftest import DATA
+from tests.demo import newest_bundle
+from tests.stack import Stack
+from webapp.config import REPOSITORY
+
+RESULT = REPOSITORY / "bench.json"
+
+
+def main() -> None:
+    """Measure everything on one instance, at the sizes asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=None, help="default: the shipped one")
+    parser.add_argument("--cases", type=int, default=100_000, help="cases of the worklist")
+    parser.add_argument("--uploads", type=int, default=60, help="uploads at rest")
+    parser.add_argument("--drain", type=int, default=2000, help="cases that wait at once")
+    parser.add_argument("--seconds", type=int, default=60, help="time of asking for list pages")
+    arguments = parser.parse_args()
+    load_before = os.getloadavg()[0]
+    bundle = arguments.bundle or newest_bundle("blood-cell")
+    print(f"Load average before: {load_before:.2f} on {os.cpu_count()} cores")
+    with Stack(bundle=bundle) as stack:
+        figures = measure(
+            Bench(stack, pictures(bundle, arguments.drain)),
+            cases=arguments.cases,
+            uploads=arguments.uploads,
+            drain=arguments.drain,
+            seconds=arguments.seconds,
+        )
+    print(table(figures))
+    result = {
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "machine": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load_average_before": load_before,
+        "bundle": bundle.name,
+        "sizes": {
+            name: getattr(arguments, name) for name in ("cases", "uploads", "drain", "seconds")
+        },
+        "figures": [asdict(figure) for figure in figures],
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"Written to {RESULT}")
+
+
+def measure(bench: Bench, *, cases: int, uploads: int, drain: int, seconds: int) -> list[Figure]:
+    """Every figure, one part after another so that none disturbs another."""
+    print(f"Filling a worklist of {cases:,} cases ...", flush=True)
+    bench.fill(cases)
+    print(f"Uploading {uploads} cases, one after another ...", flush=True)
+    figures = bench.upload_to_result(uploads)
+    print(f"Opening list pages for {seconds} s ...", flush=True)
+    figures += bench.list_page(seconds)
+    print(f"Draining {drain:,} waiting cases, then the bare loop ...", flush=True)
+    drained = bench.drain(drain)
+    print(f"Opening list pages for {seconds} s while the workers are busy ...", flush=True)
+    busy = bench.list_page_while_busy(seconds, cases_a_second=drained[0].value)
+    return [*figures, *drained, *busy]
+
+
+def pictures(bundle: Path, count: int) -> Sequence[bytes]:
+    """Real cells: of the development data where it is there, else the bundle's samples."""
+    if (DATA / "blood-pbc").is_dir():
+        manifest = packed.read(DATA / "blood-pbc")
+        return [manifest.read(record.file) for record in manifest.records[:count]]
+    samples = (path for path in (bundle / "selftest").iterdir() if path.suffix in (".jpg", ".png"))
+    return [path.read_bytes() for path in sorted(samples)]
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures, one a line."""
+    width = max(len(figure.name) for figure in figures)
+    return "\n".join(
+        f"{figure.name:<{width}}  {figure.value:10.1f} {figure.unit:<9} {figure.goal}".rstrip()
+        for figure in figures
+    )
+
+
+if __name__ == "__main__":
+    main()

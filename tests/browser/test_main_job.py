@@ -1,0 +1,184 @@
+"""The main job as a person does it: sign in, upload a real cell, read the answer, find it again."""
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.person import (
+    ANSWER_MS,
+    changed_copy,
+    expect_answer,
+    fill_sign_in,
+    samples,
+    send_case,
+)
+from tests.stack import PASSWORD, Stack
+from webapp.accounts import queries as accounts_queries
+from webapp.accounts import services as accounts
+from webapp.accounts.models import User, UserSession
+from webapp.db import db, now, transaction
+from webapp.permissions import Role
+
+CASE = re.compile(r"/cases/\d+$")
+FOR_AXE = {"bypass_csp": True}  # it writes inline styles of its own
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def test_a_real_cell_is_named_and_found_again(
+    sign_in: Callable[..., Page], blood_cell_bundle: Path
+) -> None:
+    page = sign_in()
+    finding, image = next(iter(samples(blood_cell_bundle).items()))
+    identifier = send_case(page, image)
+    page.wait_for_url(CASE)
+    expect_answer(page, finding)
+    case_url = page.url
+    expect(
+        page.get_by_text("Firstlook supports a decision and never makes one").first
+    ).to_be_visible()
+
+    page.goto("/cases")
+    page.get_by_label("Patient").first.fill(identifier)
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name=identifier).first.click()
+    assert page.url == case_url
+    expect_answer(page, finding)
+    page.get_by_role("link", name=identifier).first.click()
+    page.wait_for_url("**/patients/*")
+    expect(page.locator("main")).to_contain_text(finding)
+
+
+def test_every_sample_is_named_rightly_on_a_phone(
+    sign_in: Callable[..., Page], blood_cell_bundle: Path
+) -> None:
+    page = sign_in(**PHONE)
+    for finding, image in list(samples(blood_cell_bundle).items())[1:4]:
+        send_case(page, image)
+        page.wait_for_url(CASE)
+        expect_answer(page, finding)
+
+
+def test_it_works_without_script(sign_in: Callable[..., Page], blood_cell_bundle: Path) -> None:
+    page = sign_in(java_script_enabled=False)
+    finding, image = list(samples(blood_cell_bundle).items())[-1]
+    send_case(page, image)
+    for _ in range(60):
+        if page.get_by_role("heading", name="Most likely").count():
+            break
+        page.wait_for_timeout(500)
+        page.get_by_role("link", name="Refresh").click()
+    expect_answer(page, finding)
+
+
+def test_a_broken_file_gets_a_sentence_and_the_form_keeps_what_was_typed(
+    sign_in: Callable[..., Page], tmp_path: Path, blood_cell_bundle: Path
+) -> None:
+    page = sign_in()
+    broken = tmp_path / "cell.jpg"
+    broken.write_bytes(next(iter(samples(blood_cell_bundle).values())).read_bytes()[:900])
+    identifier = send_case(page, broken)
+    expect(page.get_by_text("not sent yet").first).to_be_visible()
+    expect(page.get_by_label("Patient identifier")).to_have_value(identifier)
+
+
+def test_the_same_image_for_another_patient_is_asked_about_before_it_is_sent(
+    sign_in: Callable[..., Page], blood_cell_bundle: Path
+) -> None:
+    page = sign_in()
+    image = list(samples(blood_cell_bundle).values())[5]
+    send_case(page, image)
+    page.wait_for_url(CASE)
+    other = send_case(page, image)
+    dialog = page.get_by_role("dialog", name="Is this the right patient?")
+    expect(dialog).to_be_visible()
+    assert page.url.endswith("/cases/new")
+    dialog.get_by_role("button", name="send all the same").click()
+    page.wait_for_url(CASE)
+    expect(page.get_by_role("heading", level=1)).to_contain_text(other)
+
+
+def test_a_one_time_password_must_be_changed_at_the_first_sign_in(
+    open_browser: Callable[..., Page], house: Stack
+) -> None:
+    with house.rows():
+        _, password = accounts.create_user(
+            actor=None,
+            username="newcomer",
+            full_name="New Comer",
+            roles={Role.CLINICIAN},
+            sites=accounts_queries.all_sites(),
+        )
+    page = open_browser()
+    fill_sign_in(page, "newcomer", password)
+    page.goto("/cases")
+    assert page.url.endswith("/account")
+    page.get_by_label("Present password").fill(password)
+    page.get_by_label("New password", exact=True).fill("a quiet morning ward")
+    page.get_by_label("New password again").fill("a quiet morning ward")
+    page.get_by_role("button", name="Change password").click()
+    page.goto("/cases")
+    expect(page.get_by_role("heading", name="Worklist")).to_be_visible()
+
+
+def test_a_note_survives_signing_in_again(sign_in: Callable[..., Page], house: Stack) -> None:
+    page = sign_in()
+    username = "user" + str(next(house._users) - 1)
+    page.goto("/cases/new")
+    page.get_by_label("Note").fill("Blasts? Please look again.")
+    with house.rows():
+        idle = dt.timedelta(minutes=15)
+        of_user = sa.select(User.id).where(User.username == username).scalar_subquery()
+        with transaction():
+            db.session.execute(
+                sa.update(UserSession)
+                .where(UserSession.user_id == of_user)
+                .values(last_active_at=now() - idle)
+            )
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # back at the screen
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    page.get_by_label("User name").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_label("Note")).to_have_value("Blasts? Please look again.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [(1280, 900), (390, 844)])
+def test_pages_are_accessible_and_fit_the_screen(
+    sign_in: Callable[..., Page],
+    blood_cell_bundle: Path,
+    tmp_path: Path,
+    scheme: str,
+    viewport: tuple[int, int],
+) -> None:
+    size = {"width": viewport[0], "height": viewport[1]}
+    page = sign_in(
+        *(Role.CLINICIAN, Role.ADMINISTRATOR), color_scheme=scheme, viewport=size, **FOR_AXE
+    )
+    send_case(page, changed_copy(next(iter(samples(blood_cell_bundle).values())), tmp_path))
+    page.wait_for_url(CASE)
+    expect(page.get_by_role("heading", name="Most likely")).to_be_visible(timeout=ANSWER_MS)
+    paths = [page.url, "/cases", "/cases/new", "/account", "/users", "/users/new", "/nowhere"]
+    paths += ["/models", "/audit"]
+    for row in ("patients", "models"):
+        link = page.locator(f"main a[href^='/{row}/']").first.get_attribute("href")
+        assert link
+        paths.append(link)
+    for path in paths:
+        page.goto(path)
+        violations = Axe().run(page).response["violations"]
+        assert not violations, (path, [(v["id"], v["nodes"][0]["html"]) for v in violations])
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, f"{path} is {overflow} px wider than the screen"
+
+
+def test_the_sign_in_page_is_accessible(open_browser: Callable[..., Page]) -> None:
+    page = open_browser(**FOR_AXE)
+    page.goto("/sign-in")
+    assert not Axe().run(page).response["violations"]

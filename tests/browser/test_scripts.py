@@ -1,0 +1,396 @@
+"""What the small scripts of the pages do, on a web server without worker or broker."""
+
+import datetime as dt
+import io
+import re
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from sqlalchemy import update
+from werkzeug.serving import make_server
+
+from tests.conftest import PASSWORD, People
+from tests.factories import serving_model
+from webapp import imaging
+from webapp.accounts.models import Site, User, UserSession
+from webapp.assessments import services as assessments
+from webapp.assessments.models import Assessment
+from webapp.cases.models import Case, Sex
+from webapp.catalogue.models import Priority
+from webapp.db import db, now, transaction
+from webapp.triage.services import Submission, Upload, submit
+
+CASE = re.compile(r"/cases/\d+$")
+MINUTE = dt.timedelta(minutes=1)
+LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+
+
+class Ward:
+    """An instance with a clinician and a model, and what goes on in it meanwhile."""
+
+    def __init__(self, app: Flask, people: People, url: str) -> None:
+        self.app = app
+        self.people = people
+        self.url = url
+        with app.app_context():
+            self.site_id = people.site().id
+            self.user = self.clinician()
+            model = serving_model()
+            self.reading_task_id = model.reading_task_id
+            self.bundle_sha256 = model.bundle_sha256
+
+    def clinician(self) -> User:
+        with self.app.app_context():
+            return self.people.clinician(db.session.get_one(Site, self.site_id))
+
+    def case(self, image_count: int = 1) -> int:
+        """A case that waits to be read; its number."""
+        with self.app.app_context():
+            uploads = tuple(
+                Upload(imaging.clean(picture(number)), f"cell-{number}.png")
+                for number in range(image_count)
+            )
+            case = submit(
+                actor=db.session.get_one(User, self.user.id),
+                submission=Submission(
+                    form_token=secrets.token_hex(8),
+                    site_id=self.site_id,
+                    identifier=secrets.token_hex(4),
+                    birth_year=1970,
+                    sex=Sex.FEMALE,
+                    reading_task_id=self.reading_task_id,
+                    priority=Priority.ROUTINE,
+                    age_at_acquisition_years=None,
+                    body_site=None,
+                    note="",
+                    uploads=uploads,
+                    confirm_duplicates=True,
+                ),
+            )
+            return case.id
+
+    def read(self) -> None:
+        """A worker reads what waits."""
+        with self.app.app_context():
+            for claim in assessments.claim(
+                worker="test", bundle_sha256s=[self.bundle_sha256], limit=10, lease_seconds=60
+            ):
+                assessment = db.session.get_one(Assessment, claim.assessment_id)
+                said = assessments.ImageResult(
+                    prediction="grave",
+                    probabilities={"calm": 0.02, "watch": 0.03, "grave": 0.95},
+                    abstained=False,
+                    reason="",
+                )
+                assessments.complete(
+                    claim=claim,
+                    result=assessments.AssessmentResult(
+                        images=(said,) * len(assessment.images),
+                        metadata_encoded={},
+                        engine="test",
+                        code_version="test",
+                        inference_ms=1.0,
+                    ),
+                )
+
+    def let_pass(self, idle: dt.timedelta) -> None:
+        """Make all sessions as if nothing had been done in them for so long."""
+        with self.app.app_context(), transaction():
+            db.session.execute(update(UserSession).values(last_active_at=now() - idle))
+
+
+def picture(number: int = 0) -> bytes:
+    """A PNG of 96 x 64 pixels, each number another one."""
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((96, 64)).point(lambda v: (v + 40 * number) % 256).save(
+        file, "PNG"
+    )
+    return file.getvalue()
+
+
+@pytest.fixture
+def ward(app: Flask, people: People) -> Iterator[Ward]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Ward(app, people, f"http://127.0.0.1:{server.port}")
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def visit(chromium: Browser, ward: Ward) -> Iterator[Callable[..., Page]]:
+    """A signed-in page in a fresh browser; a script that fails fails the test."""
+    contexts: list[BrowserContext] = []
+    failures: list[str] = []
+
+    def open_page(path: str, **options: object) -> Page:
+        context = chromium.new_context(base_url=ward.url, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(path)
+        sign_in(page, ward.user)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert failures == []
+
+
+def sign_in(page: Page, user: User) -> None:
+    page.get_by_label("User name").fill(user.username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Sign in")).not_to_be_visible()
+
+
+def test_someone_idle_is_warned_can_stay_and_finds_the_note_again(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases/new")
+    warning = page.get_by_role("dialog", name="Are you still there?")
+    page.get_by_label("Note").fill("Half a thought")
+
+    ward.let_pass(12 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_timeout(300)
+    expect(warning).not_to_be_visible()
+
+    ward.let_pass(13.5 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    expect(warning).to_contain_text("1:")
+    warning.get_by_role("button", name="Stay signed in").click()
+    expect(warning).not_to_be_visible()
+
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    sign_in(page, ward.user)
+    expect(page.get_by_label("Note")).to_have_value("Half a thought")
+
+
+def test_a_note_is_kept_only_for_who_wrote_it_and_only_while_signed_off(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases/new")
+    page.get_by_label("Note").fill("For my eyes")
+    assert "eyes" not in page.evaluate("JSON.stringify(sessionStorage)")
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    sign_in(page, ward.clinician())  # someone else sits down
+    expect(page.get_by_label("Note")).to_have_value("")
+    assert "eyes" not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
+def test_the_note_on_one_patient_is_not_in_the_form_of_the_next(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases/new")
+    for leave in ("Cancel", "Worklist", "New case"):
+        page.get_by_label("Note").fill("Of the first patient")
+        page.get_by_role("link", name=leave).last.click()
+        page.goto("/cases/new")
+        expect(page.get_by_label("Note")).to_have_value("")
+
+    page.get_by_label("Note").fill("Of the first patient")
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    sign_in(page, ward.user)
+    expect(page.get_by_label("Note")).to_have_value("Of the first patient")
+    page.get_by_role("link", name="Cancel").click()
+    page.get_by_role("link", name="New case").first.click()
+    page.wait_for_url("**/cases/new")
+    expect(page.get_by_label("Note")).to_have_value("")
+
+
+def test_a_case_that_is_sent_too_late_leaves_its_note_for_after_signing_in(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases/new")
+    page.get_by_label("Patient identifier").fill("P-1")
+    page.get_by_label("Note").fill("Too late")
+    page.locator("#images").set_input_files(
+        {"name": "cell.png", "mimeType": "image/png", "buffer": picture()}
+    )
+    ward.let_pass(15 * MINUTE)
+    page.get_by_role("button", name="Send case").click()
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    sign_in(page, ward.user)
+    expect(page.get_by_label("Note")).to_have_value("Too late")
+
+
+def test_the_theme_that_was_chosen_is_written_by_the_server(visit: Callable[..., Page]) -> None:
+    page = visit("/cases", color_scheme="light")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.locator("summary", has_text="User").click()
+    page.get_by_label("Dark").check()
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert light != dark
+    answer = page.reload()
+    assert answer is not None
+    assert '<html lang="en" data-bs-theme="dark">' in answer.text()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+
+
+def transform(page: Page) -> str:
+    return page.locator(".viewer__image:not(.viewer__image--away)").evaluate(
+        "image => image.style.transform"
+    )
+
+
+def test_the_viewer_zooms_and_moves_by_buttons_keys_wheel_and_pointer(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit(f"/cases/{ward.case()}")
+    whole = transform(page)
+    page.get_by_role("button", name="Zoom in").click()
+    assert "scale(1.25)" in transform(page)
+    stage = page.get_by_role("group", name="Image viewer")
+    stage.press("+")
+    assert "scale(1.5625)" in transform(page)
+    stage.press("ArrowRight")
+    assert "translate(-60px, 0px)" in transform(page)
+    box = stage.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    before = transform(page)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20, steps=3)
+    page.mouse.up()
+    assert "translate(-30px, 20px)" in transform(page) != before
+    page.mouse.wheel(0, -300)
+    page.wait_for_function(
+        "before => document.querySelector('.viewer__image').style.transform !== before", arg=before
+    )
+    stage.press("0")
+    assert transform(page) == whole
+
+
+def test_the_filmstrip_shows_an_image_and_what_was_said_of_it(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    case_id = ward.case(image_count=3)
+    ward.read()
+    page = visit(f"/cases/{case_id}")
+    said = page.locator("[data-of-image]")
+    shown = page.locator(".viewer--live .viewer__image:visible")
+    expect(shown).to_have_attribute("alt", "Image 1 of 3 of this case")
+    page.locator("[data-filmstrip]").get_by_alt_text("Image 2").click()
+    expect(shown).to_have_attribute("alt", "Image 2 of 3 of this case")
+    expect(said.nth(1)).to_have_attribute("open", "")
+    said.nth(2).locator("summary").click()
+    expect(shown).to_have_attribute("alt", "Image 3 of 3 of this case")
+    assert said.nth(1).get_attribute("open") is None
+
+
+def test_an_open_row_is_kept_fresh_until_it_is_read(ward: Ward, visit: Callable[..., Page]) -> None:
+    case_id = ward.case()
+    page = visit("/cases")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    row = page.locator(f"#case-{case_id}")
+    expect(row).to_contain_text("Waiting")
+    ward.read()
+    expect(row).to_contain_text("Grave", timeout=10_000)
+    expect(page.locator("#live")).to_have_text("All cases on this page have been read.")
+    expect(row).to_have_count(1)
+    asked.clear()
+    page.wait_for_timeout(2500)
+    assert not [url for url in asked if "/cases/rows" in url]
+
+
+def test_a_case_page_shows_the_answer_when_it_comes(ward: Ward, visit: Callable[..., Page]) -> None:
+    page = visit(f"/cases/{ward.case()}")
+    expect(page.get_by_role("heading", name="Waiting for the model")).to_be_visible()
+    ward.read()
+    expect(page.get_by_role("heading", name="Most likely")).to_contain_text("Grave", timeout=10_000)
+    expect(page.locator("#live")).to_contain_text("Grave")
+
+
+def test_images_are_previewed_and_can_be_taken_off_again(visit: Callable[..., Page]) -> None:
+    page = visit("/cases/new")
+    files = [
+        {"name": f"cell-{number}.png", "mimeType": "image/png", "buffer": picture(number)}
+        for number in range(2)
+    ]
+    page.locator("#images").set_input_files(files)
+    items = page.locator(".image-item")
+    expect(items).to_have_count(2)
+    has_ink = "canvas => canvas.getContext('2d').getImageData(96, 96, 1, 1).data[3] === 255"
+    page.wait_for_function(f"({has_ink})(document.querySelector('.image-item canvas'))")
+    items.nth(0).get_by_role("button", name="Remove cell-0.png").click()
+    expect(items).to_have_count(1)
+    expect(items.get_by_role("button", name="Remove cell-1.png")).to_be_focused()
+
+
+def test_an_image_that_was_chosen_before_the_script_was_there_is_in_the_list(
+    visit: Callable[..., Page],
+) -> None:
+    page = visit("/cases/new")
+    held: list[Route] = []
+    page.route("**/js/new-case.js*", lambda route: held.append(route))
+    page.reload(wait_until="commit")
+    page.locator("#images").set_input_files(
+        {"name": "early.png", "mimeType": "image/png", "buffer": picture()}
+    )
+    while not held:
+        page.wait_for_timeout(50)
+    held[0].continue_()
+    expect(page.locator(".image-item")).to_contain_text("early.png")
+
+
+def test_a_dropped_image_and_a_photo_join_the_list_and_are_sent_with_progress(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases")
+    page.add_init_script(
+        """
+        navigator.mediaDevices.getUserMedia = async () => {
+          const canvas = document.createElement("canvas");
+          canvas.getContext("2d").fillRect(0, 0, 50, 50);
+          return canvas.captureStream(5);
+        };
+        """
+    )
+    page.goto("/cases/new")
+    dropped = page.evaluate_handle(
+        """bytes => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+          return data;
+        }""",
+        list(picture()),
+    )
+    page.locator("[data-dropzone]").dispatch_event("drop", {"dataTransfer": dropped})
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the photo").click()
+    expect(page.get_by_text("Photos taken: 1")).to_be_visible()
+    page.get_by_role("button", name="Done").click()
+    expect(page.locator(".image-item")).to_have_count(2)
+
+    page.evaluate(
+        """() => {
+          const place = document.querySelector("[data-progress-text]");
+          new MutationObserver(() => {
+            sessionStorage.setItem(
+              "told", (sessionStorage.getItem("told") ?? "") + place.textContent);
+          }).observe(place, { childList: true });
+        }"""
+    )
+    page.get_by_label("Patient identifier").fill("P-1")
+    page.get_by_role("button", name="Send case").click()
+    page.wait_for_url(CASE)
+    assert "The images are being checked" in page.evaluate("sessionStorage.getItem('told')")
+    with ward.app.app_context():
+        case = db.session.get_one(Case, int(page.url.rpartition("/")[2]))
+        assert len(case.images) == 2

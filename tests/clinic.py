@@ -1,0 +1,162 @@
+"""A clinic in a few lines: a model that serves, cases that were sent, and readings of them."""
+
+import io
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from PIL import Image
+
+from tests.factories import SEVERITIES, serving_model
+from webapp import imaging
+from webapp.accounts.models import User
+from webapp.assessments import services as assessments
+from webapp.assessments.models import Assessment, Failure, State
+from webapp.assessments.queries import current_assessment
+from webapp.audit import AuditEvent
+from webapp.cases.models import Case, Sex
+from webapp.catalogue.models import Priority, ReadingTask
+from webapp.db import db
+from webapp.registry.models import ModelVersion
+from webapp.triage import services
+from webapp.triage.services import Submission, Upload
+
+_numbers = itertools.count(1)
+
+
+def serve(task: str = "test-task", columns: Sequence[str] = ()) -> ModelVersion:
+    """A model of three findings that serves, and reads these columns of metadata."""
+    version = serving_model(task=task)
+    version.manifest = version.manifest | {"metadata": {"columns": list(columns)}}
+    db.session.commit()
+    return version
+
+
+def picture(seed: int | None = None, form: str = "PNG") -> bytes:
+    """A small file of random dots; another one at each call unless a seed is given."""
+    random = np.random.default_rng(next(_numbers) + 10**6 if seed is None else seed)
+    stream = io.BytesIO()
+    Image.fromarray(random.integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(stream, form)
+    return stream.getvalue()
+
+
+def submission(actor: User, **changes: Any) -> Submission:
+    """What a filled form asks for, with one new picture for a new patient unless said otherwise."""
+    number = next(_numbers)
+    task = db.session.scalars(sa.select(ReadingTask).order_by(ReadingTask.id)).first()
+    assert task is not None, "serve() a model first"
+    pictures = changes.pop("pictures", None) or [picture()]
+    asked: dict[str, Any] = {
+        "form_token": f"token-{number}",
+        "site_id": min(actor.site_ids),
+        "identifier": f"P-{number:05}",
+        "birth_year": None,
+        "sex": Sex.UNKNOWN,
+        "reading_task_id": task.id,
+        "priority": Priority.ROUTINE,
+        "age_at_acquisition_years": None,
+        "body_site": None,
+        "note": "",
+        "uploads": tuple(
+            Upload(imaging.clean(data), f"picture-{index}.png")
+            for index, data in enumerate(pictures)
+        ),
+        "confirm_duplicates": False,
+    }
+    return Submission(**asked | changes)
+
+
+def send(actor: User, **changes: Any) -> Case:
+    """Send a case."""
+    actor = db.session.get_one(User, actor.id)
+    return services.submit(actor=actor, submission=submission(actor, **changes))
+
+
+def read(case: Case, finding: str = "calm", abstained: bool | Sequence[bool] = False) -> Assessment:
+    """Have a case read: this finding with a probability of 0.9 in each image."""
+    claim = _claim(case)
+    assert assessments.complete(claim=claim, result=result(claim, finding, abstained))
+    return _current(case)
+
+
+def result(
+    claim: assessments.Claim, finding: str = "calm", abstained: bool | Sequence[bool] = False
+) -> assessments.AssessmentResult:
+    """What a model says that sees the same in every image."""
+    others = SEVERITIES.keys() - {finding}
+    held_back = [abstained] * len(claim.image_sha256s) if isinstance(abstained, bool) else abstained
+    return assessments.AssessmentResult(
+        images=tuple(
+            assessments.ImageResult(
+                prediction=finding,
+                probabilities={finding: 0.9} | dict.fromkeys(others, 0.05),
+                abstained=is_held_back,
+                reason="ambiguous" if is_held_back else "",
+            )
+            for is_held_back in held_back
+        ),
+        metadata_encoded={"vector": [], "units": [], "encoding_version": "none"},
+        engine="test",
+        code_version="test",
+        inference_ms=12.0,
+    )
+
+
+def fail(case: Case) -> Assessment:
+    """Have the reading of a case fail for good."""
+    assessments.fail_attempt(
+        claim=_claim(case), error="for tests", failure=Failure.UNREADABLE_IMAGE
+    )
+    assessment = _current(case)
+    assert assessment.state is State.FAILED
+    return assessment
+
+
+def _claim(case: Case) -> assessments.Claim:
+    """A claim of this case's assessment; others that wait are taken on the way, and given back."""
+    wanted = _current(case).id
+    others = []
+    bundles = list(db.session.scalars(sa.select(ModelVersion.bundle_sha256)))
+    while claims := assessments.claim(
+        worker="test", bundle_sha256s=bundles, limit=1, lease_seconds=60
+    ):
+        if claims[0].assessment_id == wanted:
+            break
+        others.append(claims[0].assessment_id)
+    for row in db.session.scalars(sa.select(Assessment).where(Assessment.id.in_(others))):
+        row.state, row.lease_token, row.lease_expires_at = State.SCHEDULED, None, None
+        row.attempt_count = 0
+    db.session.commit()
+    return claims[0]
+
+
+def _current(case: Case) -> Assessment:
+    assessment = current_assessment(case)
+    assert assessment is not None
+    return assessment
+
+
+def recorded(*actions: str) -> list[AuditEvent]:
+    """What is on record of these actions, in order."""
+    return list(
+        db.session.scalars(
+            sa.select(AuditEvent).where(AuditEvent.action.in_(actions)).order_by(AuditEvent.id)
+        )
+    )
+
+
+def count_statements(act: Callable[[], Any]) -> int:
+    """How many statements are sent to the database meanwhile."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    sa.event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        act()
+    finally:
+        sa.event.remove(db.engine, "before_cursor_execute", note)
+    return len(statements)

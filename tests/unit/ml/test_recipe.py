@@ -1,0 +1,63 @@
+"""Recipes: a file overrides defaults, and nothing in it is passed over."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ml.reading_task import TASKS, ReadingTask
+from ml.recipe import Recipe, RecipeError
+
+RECIPES = Path(__file__).parents[3] / "ml" / "recipes"
+LEAST = {"reading_task": "blood-cell", "version": "1"}
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_loads_and_names_a_reading_task(path: Path) -> None:
+    recipe = Recipe.load(path)
+    assert ReadingTask.named(recipe.reading_task).code == recipe.reading_task
+
+
+@pytest.mark.parametrize("path", sorted(TASKS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_reading_task_is_complete(path: Path) -> None:
+    task = ReadingTask.named(path.stem)
+    assert task.code == path.stem
+    assert list(task.codes) == sorted(set(task.codes))
+    for finding in task.findings:
+        assert finding.urgency in {"routine", "urgent", "asap", "stat"}
+        assert finding.malignancy in {"none", "benign", "malignant"}
+        assert 0 <= finding.severity <= 5
+
+
+def test_a_file_overrides_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('reading_task = "x"\nversion = "1"\n[training]\nepochs = 3\n')
+    recipe = Recipe.load(path)
+    assert (recipe.training.epochs, recipe.training.batch_size) == (3, 64)
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = Recipe.from_dict({**LEAST, "preprocess": {"size_px": 64}})
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"trainign": {}}, "unknown key trainign; known keys are reading_task, version"),
+        ({"training": {"epoch": 3}}, "recipe.training: unknown key epoch; known keys are epochs"),
+        ({"training": {"epochs": "3"}}, "recipe.training.epochs: expected int, got '3'"),
+        ({"training": {"epochs": True}}, "recipe.training.epochs: expected int, got True"),
+        ({"training": 3}, "recipe.training: expected a table"),
+        ({"preprocess": {"interpolation": "magic"}}, "unknown interpolation magic"),
+        ({"preprocess": {"size_px": 900}}, "size_px must lie between"),
+    ],
+)
+def test_what_is_wrong_is_named(table: dict[str, object], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        Recipe.from_dict({**LEAST, **table})
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(RecipeError, match="reading_task"):
+        Recipe.from_dict({"version": "1"})

@@ -1,0 +1,641 @@
+import datetime as dt
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from tests import clinic
+from webapp import audit, queue
+from webapp.accounts.models import User
+from webapp.assessments import services as assessments
+from webapp.assessments.models import Assessment, State
+from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.cases.queries import get_patient
+from webapp.cases.services import Particulars
+from webapp.catalogue.models import Priority
+from webapp.db import Base, db, now
+from webapp.errors import Conflict, NotFound
+from webapp.permissions import Role
+from webapp.triage import queries, services
+from webapp.triage.queries import Filters, Sort
+
+
+@pytest.fixture
+def clinician(core: Flask, people: Any, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Someone who may send cases, with a model that reads them; nobody hears the doorbell."""
+    monkeypatch.setattr(queue, "ring", lambda: False)
+    clinic.serve()
+    return people.clinician()
+
+
+def row_counts() -> dict[str, int]:
+    return {
+        table.name: db.session.scalars(sa.select(sa.func.count()).select_from(table)).one()
+        for table in Base.metadata.sorted_tables
+    }
+
+
+def correct(actor: User, case: Case, birth_year: int | None, sex: Sex = Sex.UNKNOWN) -> None:
+    services.correct_patient(
+        actor=actor,
+        patient=case.patient,
+        shown=Particulars.of(case.patient),
+        corrected=Particulars(birth_year=birth_year, sex=sex),
+    )
+
+
+def listed(actor: User, **filters: Any) -> list[int]:
+    page = queries.worklist(actor=actor, filters=Filters(**{"sort": Sort.NEWEST} | filters))
+    return [row.case.id for row in page.items]
+
+
+# Sending a case.
+
+
+def test_a_case_is_filed_with_its_images_its_work_and_a_record(clinician: User) -> None:
+    case = clinic.send(
+        clinician,
+        identifier="  A  1 ",
+        birth_year=1980,
+        sex=Sex.FEMALE,
+        priority=Priority.ASAP,
+        note="a note",
+        pictures=[clinic.picture(), clinic.picture()],
+    )
+    db.session.expire_all()
+    assert (case.patient.identifier, case.patient.birth_year) == ("A 1", 1980)
+    assert case.age_at_acquisition_years == now().year - 1980
+    assert [image.position for image in case.images] == [0, 1]
+    assessment = db.session.scalars(sa.select(Assessment)).one()
+    assert assessment.case is case
+    assert assessment.state is State.SCHEDULED
+    assert assessment.priority is Priority.ASAP
+    (event,) = clinic.recorded("case.submitted")
+    assert (event.actor_id, event.subject_id, event.site_id) == (
+        clinician.id,
+        case.id,
+        case.site_id,
+    )
+    assert event.detail["image_count"] == 2
+
+
+def test_the_worker_is_woken_once_everything_is_there(
+    clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def ring() -> bool:
+        with db.engine.connect() as other:
+            seen.append(other.scalar(sa.select(sa.func.count()).select_from(Assessment)) or 0)
+        return True
+
+    monkeypatch.setattr(queue, "ring", ring)
+    clinic.send(clinician)
+    assert seen == [1]
+
+
+def test_an_age_that_is_given_is_kept(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980, age_at_acquisition_years=30)
+    assert case.age_at_acquisition_years == 30
+
+
+def test_the_age_follows_from_the_record_if_the_form_says_nothing(clinician: User) -> None:
+    clinic.send(clinician, identifier="A1", birth_year=2000)
+    assert clinic.send(clinician, identifier="A1").age_at_acquisition_years == now().year - 2000
+
+
+def test_the_same_form_again_is_the_same_case(clinician: User) -> None:
+    asked = clinic.submission(clinician)
+    first = services.submit(actor=clinician, submission=asked)
+    before = row_counts()
+    assert services.submit(actor=clinician, submission=asked).id == first.id
+    assert row_counts() == before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"identifier": "another"},
+        {"birth_year": 1981},
+        {"sex": Sex.MALE},
+        {"reading_task_id": 0},
+        {"priority": Priority.STAT},
+        {"age_at_acquisition_years": 41},
+        {"age_at_acquisition_years": None},
+        {"body_site": "foot"},
+        {"body_site": None},
+        {"note": "another"},
+        {"note": ""},
+        {"uploads": ()},
+    ],
+    ids=str,
+)
+def test_a_form_that_was_changed_since_it_was_sent_does_not_vanish(
+    clinician: User, changes: dict[str, Any]
+) -> None:
+    asked = clinic.submission(
+        clinician,
+        birth_year=1980,
+        sex=Sex.FEMALE,
+        age_at_acquisition_years=40,
+        body_site=" hand ",
+        note="two\r\nlines \0",
+    )
+    first = services.submit(actor=clinician, submission=asked)
+    db.session.expire_all()
+    assert services.submit(actor=clinician, submission=asked).id == first.id
+    with pytest.raises(Conflict) as caught:
+        services.submit(actor=clinician, submission=replace(asked, **changes))
+    assert caught.value.reason == "form_used"
+    assert caught.value.facts == {"case_id": first.id}
+
+
+def test_the_same_form_sent_many_times_at_once_makes_one_case(core: Flask, clinician: User) -> None:
+    asked = clinic.submission(clinician)
+    clinician_id = clinician.id
+    start = threading.Barrier(6)
+    answers: list[int] = []
+
+    def submit() -> None:
+        with core.app_context():
+            actor = db.session.get_one(User, clinician_id)
+            start.wait()
+            answers.append(services.submit(actor=actor, submission=asked).id)
+
+    threads = [threading.Thread(target=submit) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    db.session.rollback()
+    assert len(answers) == 6
+    assert len(set(answers)) == 1
+    counts = row_counts()
+    assert (counts["cases"], counts["patients"], counts["images"]) == (1, 1, 1)
+    assert counts["assessments"] == 1
+
+
+def test_a_new_patient_in_several_forms_at_once_is_one_patient(
+    core: Flask, clinician: User
+) -> None:
+    asked = [clinic.submission(clinician, identifier="A1") for _ in range(4)]
+    clinician_id = clinician.id
+    start = threading.Barrier(4)
+
+    def submit(one: services.Submission) -> None:
+        with core.app_context():
+            actor = db.session.get_one(User, clinician_id)
+            start.wait()
+            services.submit(actor=actor, submission=one)
+
+    threads = [threading.Thread(target=submit, args=[one]) for one in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    db.session.rollback()
+    assert (row_counts()["cases"], row_counts()["patients"]) == (4, 1)
+
+
+@pytest.mark.parametrize("culprit", ["schedule", "metadata_fed"])
+def test_nothing_is_half_filed(
+    clinician: User, culprit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: Any) -> None:
+        raise RuntimeError(culprit)
+
+    rung: list[bool] = []
+    monkeypatch.setattr(queue, "ring", lambda: rung.append(True))
+    asked = clinic.submission(clinician)
+    before = row_counts()
+    monkeypatch.setattr(f"webapp.assessments.services.{culprit}", broken)
+    with pytest.raises((RuntimeError, TypeError)):
+        services.submit(actor=clinician, submission=asked)
+    assert row_counts() == before
+    assert not rung
+
+
+def test_a_record_that_cannot_be_written_keeps_the_case_out(
+    clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: Any) -> None:
+        raise RuntimeError("the record")
+
+    asked = clinic.submission(clinician)
+    before = row_counts()
+    monkeypatch.setattr("webapp.audit.record", broken)
+    with pytest.raises(RuntimeError, match="the record"):
+        services.submit(actor=clinician, submission=asked)
+    assert row_counts() == before
+
+
+def test_another_birth_year_than_on_record_is_refused(clinician: User) -> None:
+    clinic.send(clinician, identifier="A1", birth_year=1980)
+    before = row_counts()
+    with pytest.raises(Conflict) as caught:
+        clinic.send(clinician, identifier="A1", birth_year=1981)
+    assert caught.value.reason == "patient_differs"
+    assert caught.value.facts["on_record"].birth_year == 1980
+    assert row_counts() == before
+
+
+def test_a_site_of_others_is_not_there(clinician: User, people: Any) -> None:
+    with pytest.raises(NotFound):
+        clinic.send(clinician, site_id=people.site().id)
+
+
+def test_an_image_of_another_patient_needs_a_second_look(clinician: User) -> None:
+    data = clinic.picture()
+    first = clinic.send(clinician, identifier="A1", pictures=[data])
+    before = row_counts()
+    with pytest.raises(Conflict) as caught:
+        clinic.send(clinician, identifier="A2", pictures=[data])
+    assert caught.value.reason == "filed_elsewhere"
+    assert [image.case_id for image in caught.value.facts["images"]] == [first.id]
+    assert row_counts() == before
+    confirmed = clinic.send(clinician, identifier="A2", pictures=[data], confirm_duplicates=True)
+    assert confirmed.id != first.id
+
+
+def test_the_same_pixels_in_another_file_are_the_same_image(clinician: User) -> None:
+    clinic.send(clinician, identifier="A1", pictures=[clinic.picture(7, "PNG")])
+    with pytest.raises(Conflict):
+        clinic.send(clinician, identifier="A2", pictures=[clinic.picture(7, "BMP")])
+
+
+def test_an_image_may_come_twice_for_its_own_patient(clinician: User) -> None:
+    data = clinic.picture()
+    clinic.send(clinician, identifier="A1", pictures=[data])
+    clinic.send(clinician, identifier="A1", pictures=[data])
+    assert row_counts()["cases"] == 2
+
+
+def test_images_at_sites_of_others_are_not_told_of(clinician: User, people: Any) -> None:
+    data = clinic.picture()
+    clinic.send(people.clinician(), pictures=[data])
+    assert clinic.send(clinician, pictures=[data])
+
+
+# Correcting a patient.
+
+
+def test_a_correction_is_read_anew_and_old_answers_stay(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980, sex=Sex.FEMALE)
+    old = clinic.read(case)
+    correct(clinician, case, 1990, Sex.FEMALE)
+    db.session.expire_all()
+    new, kept = queries.readings(case)
+    assert (kept.id, kept.state) == (old.id, State.COMPLETED)
+    assert kept.metadata_fed["raw"]["age"] == now().year - 1980
+    assert new.state is State.SCHEDULED
+    assert new.metadata_fed["raw"]["age"] == now().year - 1990
+
+
+def test_a_correction_leaves_an_age_that_was_given(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980, age_at_acquisition_years=30)
+    correct(clinician, case, 1981)
+    db.session.expire_all()
+    assert case.age_at_acquisition_years == 30
+    assert len(queries.readings(case)) == 1
+
+
+def test_an_age_that_was_given_stays_also_where_it_is_what_would_follow(clinician: User) -> None:
+    age = now().year - 1980
+    case = clinic.send(clinician, birth_year=1980, age_at_acquisition_years=age)
+    correct(clinician, case, 1981)
+    db.session.expire_all()
+    assert case.age_at_acquisition_years == age
+
+
+def test_a_patient_that_was_shown_with_their_site_can_be_corrected(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980)
+    db.session.expunge_all()
+    clinician = db.session.get_one(User, clinician.id)
+    patient = get_patient(actor=clinician, patient_id=case.patient_id)
+    services.correct_patient(
+        actor=clinician,
+        patient=patient,
+        shown=Particulars.of(patient),
+        corrected=Particulars(birth_year=1981, sex=Sex.MALE),
+    )
+    db.session.expire_all()
+    assert Particulars.of(patient) == Particulars(birth_year=1981, sex=Sex.MALE)
+
+
+def test_a_correction_of_what_someone_else_has_corrected_is_refused(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980)
+    shown = Particulars.of(case.patient)
+    correct(clinician, case, 1981)
+    with pytest.raises(Conflict) as caught:
+        services.correct_patient(
+            actor=clinician,
+            patient=case.patient,
+            shown=shown,
+            corrected=Particulars(birth_year=1980, sex=Sex.MALE),
+        )
+    assert caught.value.reason == "patient_changed"
+    assert caught.value.facts["on_record"] == Particulars(birth_year=1981, sex=Sex.UNKNOWN)
+    db.session.expire_all()
+    assert Particulars.of(case.patient) == caught.value.facts["on_record"]
+
+
+def test_a_correction_says_which_particulars_changed_and_not_to_what(clinician: User) -> None:
+    case = clinic.send(clinician, identifier="A1", birth_year=1980, sex=Sex.FEMALE)
+    correct(clinician, case, 1980, Sex.FEMALE)
+    assert clinic.recorded("patient.corrected") == []
+    correct(clinician, case, 1981, Sex.FEMALE)
+    correct(clinician, case, None, Sex.OTHER)
+    events = clinic.recorded("patient.corrected")
+    assert [event.detail for event in events] == [
+        {"changed": ["birth_year"]},
+        {"changed": ["birth_year", "sex"]},
+    ]
+    assert {(event.actor_id, event.subject_id, event.site_id) for event in events} == {
+        (clinician.id, case.patient_id, case.site_id)
+    }
+
+
+def test_what_a_new_case_adds_to_the_record_is_a_correction_for_the_older_ones(
+    clinician: User,
+) -> None:
+    old = clinic.send(clinician, identifier="A1")
+    clinic.read(old)
+    new = clinic.send(clinician, identifier="A1", birth_year=1980)
+    db.session.expire_all()
+    assert old.age_at_acquisition_years == new.age_at_acquisition_years == now().year - 1980
+    current, superseded = queries.readings(old)
+    assert superseded.metadata_fed["raw"]["age"] is None
+    assert (current.state, current.metadata_fed["raw"]["age"]) == (
+        State.SCHEDULED,
+        now().year - 1980,
+    )
+    (event,) = clinic.recorded("patient.corrected")
+    assert event.detail == {"changed": ["birth_year"]}
+
+
+def test_a_correction_and_the_end_of_a_reading_do_not_wait_for_each_other(
+    core: Flask, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both change the reading and write the record; whichever is first, both come to their end."""
+    case = clinic.send(clinician, birth_year=1980)
+    (claim,) = assessments.claim(
+        worker="test",
+        bundle_sha256s=[queries.readings(case)[0].model_version.bundle_sha256],
+        limit=1,
+        lease_seconds=60,
+    )
+    result = clinic.result(claim)
+    is_ending, failures = threading.Event(), []
+    record = audit.record
+
+    def slow_record(*, action: str, **event: Any) -> None:
+        if action == "assessment.completed":
+            is_ending.set()  # it holds the reading, and has not begun to write the record
+            time.sleep(0.5)
+        record(action=action, **event)
+
+    def end_reading() -> None:
+        with core.app_context():
+            try:
+                assert assessments.complete(claim=claim, result=result)
+            except Exception as error:
+                failures.append(error)
+
+    monkeypatch.setattr(audit, "record", slow_record)
+    worker = threading.Thread(target=end_reading)
+    worker.start()
+    assert is_ending.wait(10)
+    correct(clinician, case, 1990)
+    worker.join(30)
+    assert failures == []
+    db.session.expire_all()
+    current, superseded = queries.readings(case)
+    assert (current.state, superseded.state) == (State.SCHEDULED, State.COMPLETED)
+
+
+# The worklist.
+
+
+def test_what_cannot_wait_is_on_top_and_of_that_what_waits_longest(clinician: User) -> None:
+    routine, asap, later, later_asap = (
+        clinic.send(clinician, priority=priority).id
+        for priority in (Priority.ROUTINE, Priority.ASAP) * 2
+    )
+    page = queries.worklist(actor=clinician, filters=Filters())
+    by_urgency = [asap, later_asap, routine, later]
+    assert [row.case.id for row in page.items] == by_urgency
+    assert listed(clinician, sort=Sort.PRIORITY) == by_urgency
+    assert listed(clinician, sort=Sort.PRIORITY, identifier="P-") == by_urgency
+    assert listed(clinician, sort=Sort.PRIORITY, priority=Priority.ASAP) == by_urgency[:2]
+    assert listed(clinician, sort=Sort.NEWEST) == [later_asap, later, asap, routine]
+    assert listed(clinician, sort=Sort.OLDEST) == [routine, asap, later, later_asap]
+
+
+def test_pages_by_urgency_follow_each_other(
+    clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "PAGE_SIZE", 2)
+    ids = [clinic.send(clinician, priority=priority).id for priority in Priority for _ in range(2)]
+    pages = [queries.worklist(actor=clinician, filters=Filters(), number=n) for n in range(1, 5)]
+    assert [[row.case.id for row in page.items] for page in pages] == [
+        ids[6:],
+        ids[4:6],
+        ids[2:4],
+        ids[:2],
+    ]
+    assert [page.has_next for page in pages] == [True, True, True, False]
+
+
+def test_a_row_says_how_many_images_have_no_answer(clinician: User) -> None:
+    case = clinic.send(clinician, pictures=[clinic.picture() for _ in range(3)])
+    other = clinic.send(clinician)
+    clinic.read(case, abstained=[True, False, True])
+    clinic.read(other)
+    page = queries.worklist(actor=clinician, filters=Filters())
+    assert {row.case.id: row.unanswered_count for row in page.items} == {case.id: 2, other.id: 0}
+
+
+def test_what_was_found_can_bring_a_case_to_the_top(clinician: User) -> None:
+    found, asked = clinic.send(clinician), clinic.send(clinician, priority=Priority.ASAP)
+    assert listed(clinician, sort=Sort.PRIORITY) == [asked.id, found.id]
+    assert clinic.read(found, "grave").priority is Priority.STAT
+    assert listed(clinician, sort=Sort.PRIORITY) == [found.id, asked.id]
+    assert listed(clinician, priority=Priority.STAT) == [found.id]
+
+
+def test_what_a_model_does_not_stand_by_raises_nothing(clinician: User) -> None:
+    case = clinic.send(clinician)
+    assert clinic.read(case, "grave", abstained=True).priority is Priority.ROUTINE
+
+
+def test_each_filter_leaves_what_fits(clinician: User) -> None:
+    other_task = clinic.serve("fundus").reading_task_id
+    waiting = clinic.send(clinician, identifier="AB-1", priority=Priority.STAT)
+    done = clinic.send(clinician, identifier="AC-1")
+    elsewhere = clinic.send(clinician, identifier="ac-1", reading_task_id=other_task)
+    clinic.read(done)
+    assert listed(clinician, identifier="A") == [done.id, waiting.id]
+    assert listed(clinician, identifier="AB") == [waiting.id]
+    assert listed(clinician, identifier="AB-1") == [waiting.id]
+    assert listed(clinician, identifier="AB-12") == []
+    assert listed(clinician, state=State.COMPLETED) == [done.id]
+    assert listed(clinician, priority=Priority.STAT) == [waiting.id]
+    assert listed(clinician, reading_task_id=other_task) == [elsewhere.id]
+    assert listed(clinician, identifier="A", state=State.SCHEDULED) == [waiting.id]
+
+
+@pytest.mark.parametrize("prefix", ["%", "_", "A%", "\\", "'"])
+def test_an_identifier_is_taken_as_it_is(clinician: User, prefix: str) -> None:
+    clinic.send(clinician, identifier="AB")
+    wanted = clinic.send(clinician, identifier=f"{prefix}1")
+    assert listed(clinician, identifier=prefix) == [wanted.id]
+
+
+def test_many_cases_with_an_identifier_are_found_as_few_are(
+    clinician: User, people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [clinic.send(clinician, identifier=f"A-{number}").id for number in range(4)]
+    clinic.send(clinician, identifier="B-1")
+    clinic.send(people.clinician(), identifier="A-9")
+    few = listed(clinician, identifier="A-")
+    monkeypatch.setattr(queries, "FEW_CASES", 2)
+    assert listed(clinician, identifier="A-") == few == ids[::-1]
+
+
+def test_only_the_cases_of_ones_own_sites_are_there(clinician: User, people: Any) -> None:
+    other = people.clinician()
+    both = people.user(Role.CLINICIAN, sites=[*clinician.sites, *other.sites])
+    mine, theirs = clinic.send(clinician), clinic.send(other)
+    assert listed(clinician) == [mine.id]
+    assert listed(both) == [theirs.id, mine.id]
+    assert queries.rows(actor=clinician, case_ids=[theirs.id, mine.id, 10**9])[0].case is mine
+
+
+def test_a_role_without_patients_sees_none(clinician: User, people: Any) -> None:
+    clinic.send(clinician)
+    administrator = people.user(Role.ADMINISTRATOR, sites=clinician.sites)
+    assert listed(administrator) == []
+
+
+def test_pages_follow_each_other(clinician: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "PAGE_SIZE", 2)
+    ids = [clinic.send(clinician).id for _ in range(5)][::-1]
+    newest = Filters(sort=Sort.NEWEST)
+    pages = [queries.worklist(actor=clinician, filters=newest, number=n) for n in (1, 2, 3, 4)]
+    assert [[row.case.id for row in page.items] for page in pages] == [
+        ids[:2],
+        ids[2:4],
+        ids[4:],
+        [],
+    ]
+    assert [page.has_next for page in pages] == [True, True, False, False]
+    assert {page.total for page in pages} == {5}
+    assert queries.worklist(actor=clinician, filters=Filters(), number=-3).number == 1
+    last = queries.worklist(actor=clinician, filters=Filters(), number=10**9)
+    assert last.number == queries.MAX_PAGE_NUMBER
+
+
+def test_counting_stops(clinician: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "COUNT_CAP", 3)
+    for expected in ((1, False), (2, False), (3, False), (3, True)):
+        clinic.send(clinician)
+        page = queries.worklist(actor=clinician, filters=Filters())
+        assert (page.total, page.total_is_capped) == expected
+
+
+def test_a_superseded_reading_is_not_a_second_row(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980)
+    clinic.read(case)
+    correct(clinician, case, 1990)
+    assert listed(clinician) == [case.id]
+    assert listed(clinician, state=State.COMPLETED) == []
+
+
+def test_a_longer_worklist_takes_no_more_statements(
+    clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(row_count: int) -> None:
+        monkeypatch.setattr(queries, "PAGE_SIZE", row_count)
+        db.session.expunge_all()
+        actor = db.session.get_one(User, clinician.id)
+        page = queries.worklist(actor=actor, filters=Filters(identifier="P"))
+        assert len(page.items) == row_count
+        for row in page.items:
+            assert row.case.images
+            assert row.case.patient.identifier
+            assert row.case.reading_task.name
+            assert row.assessment.finding is None or row.assessment.finding.name
+
+    for _ in range(8):
+        clinic.read(clinic.send(clinician))
+    short = clinic.count_statements(lambda: show(1))
+    assert clinic.count_statements(lambda: show(8)) == short
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({"sort": Sort.NEWEST}, "ix_cases_worklist"),
+        ({"sort": Sort.OLDEST}, "ix_cases_worklist"),
+        ({"state": State.FAILED, "sort": Sort.NEWEST}, "ix_assessments_by_state"),
+        ({"state": State.FAILED, "sort": Sort.OLDEST}, "ix_assessments_by_state"),
+        ({"priority": Priority.STAT, "sort": Sort.NEWEST}, "ix_assessments_by_priority"),
+    ],
+)
+def test_an_index_answers_the_worklist_in_its_order(
+    clinician: User, filters: dict[str, Any], index: str
+) -> None:
+    steps = plan(clinician, Filters(**filters))
+    assert index in steps[0]
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("filters", [{}, {"priority": Priority.STAT}, {"identifier": "P"}])
+def test_by_urgency_each_rank_is_read_from_an_index_in_its_order(
+    clinician: User, filters: dict[str, Any]
+) -> None:
+    for _ in range(2):
+        clinic.send(clinician)
+    steps = plan(clinician, Filters(**filters))
+    ranks = [step for step in steps if "ix_assessments_by_priority (priority_rank=?" in step]
+    assert len(ranks) == len(Priority)
+    # Only what is first of each rank is sorted: those few, put together.
+    assert [step for step in steps if "TEMP B-TREE" in step] == ["USE TEMP B-TREE FOR ORDER BY"]
+
+
+def plan(actor: User, filters: Filters) -> list[str]:
+    """How SQLite finds a page."""
+    statement = queries._slice(queries._matching(actor, filters), filters, 0, 26)
+    compiled = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
+    steps = db.session.execute(sa.text(f"EXPLAIN QUERY PLAN {compiled}")).all()
+    return [step.detail for step in steps]
+
+
+def test_only_tasks_with_a_model_are_offered(clinician: User) -> None:
+    clinic.serve("fundus", columns=["age", "localization"])
+    assert [task.code for task in queries.offered_reading_tasks()] == ["fundus", "test-task"]
+    assert queries.any_model_takes_body_site()
+    db.session.execute(sa.text("DELETE FROM model_aliases"))
+    assert queries.offered_reading_tasks() == []
+    assert not queries.any_model_takes_body_site()
+
+
+def test_everything_there_is_of_a_case(clinician: User) -> None:
+    case = clinic.send(clinician)
+    clinic.read(case, "watch")
+    (reading,) = queries.readings(case)
+    assert reading.finding.code == "watch"
+    codes = [prediction.finding.code for prediction in reading.images[0].predictions]
+    assert codes[0] == "watch"
+    assert len(codes) == 3
+    assert db.session.scalars(sa.select(Patient)).one() is case.patient
+    assert db.session.scalars(sa.select(Image)).one().case_id == case.id
+    assert case.submitted_at <= now() + dt.timedelta(seconds=1)
+    assert isinstance(case, Case)

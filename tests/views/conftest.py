@@ -1,0 +1,100 @@
+"""People at their browsers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests import clinic
+from tests.conftest import Browser, People
+from webapp import queue
+from webapp.accounts.models import User
+from webapp.cases.models import Case
+from webapp.config import Settings
+
+KINDS = ["sqlite", "postgresql"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """That an endpoint works, which the first test of its file says, is tried on both kinds of
+    database. The rest is about the page, and one kind will do, unless a test names them itself."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "database_url" not in metafunc.fixturenames or any("database_url" in m.args for m in marks):
+        return
+    first = next(name for name in vars(metafunc.module) if name.startswith("test_"))
+    kinds = KINDS if metafunc.function.__name__ == first else KINDS[:1]
+    mark = pytest.mark.parametrize("database_url", kinds, indirect=True)
+    metafunc.definition.add_marker(mark)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """Settings of an instance of the test's own, with a database of its own."""
+    return Settings(instance_dir=tmp_path / "instance", database_url=database_url)
+
+
+@pytest.fixture
+def clinician(app: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Someone who may send cases, with a model that reads them; nobody hears the doorbell."""
+    monkeypatch.setattr(queue, "ring", lambda: False)
+    with app.app_context():
+        clinic.serve()
+        return people.clinician()
+
+
+@pytest.fixture
+def desk(browse: Callable[[], Browser], clinician: User) -> Browser:
+    """The clinician's browser."""
+    return browse().sign_in(clinician)
+
+
+@pytest.fixture
+def stranger(app: Flask, browse: Callable[[], Browser], people: People) -> Browser:
+    """The browser of a clinician of another site."""
+    with app.app_context():
+        return browse().sign_in(people.clinician())
+
+
+@pytest.fixture
+def office(app: Flask, browse: Callable[[], Browser], people: People) -> Browser:
+    """The browser of an administrator, who sees no patients."""
+    with app.app_context():
+        return browse().sign_in(people.administrator())
+
+
+@pytest.fixture
+def nobody(browse: Callable[[], Browser]) -> Browser:
+    """A browser in which nobody is signed in."""
+    return browse()
+
+
+@pytest.fixture
+def case(app: Flask, clinician: User) -> Case:
+    """A case of the clinician's, that waits."""
+    with app.app_context():
+        case = clinic.send(clinician, identifier="A-1", birth_year=1980, note="a note")
+        assert case.images
+        assert case.patient
+        return case
+
+
+@pytest.fixture
+def record(app: Flask) -> Callable[..., list[dict[str, Any]]]:
+    """What is on record of these actions, as plain values."""
+
+    def look(*actions: str) -> list[dict[str, Any]]:
+        with app.app_context():
+            return [
+                {
+                    "actor_id": event.actor_id,
+                    "action": event.action,
+                    "subject": (event.subject_type, event.subject_id),
+                    "detail": event.detail,
+                }
+                for event in clinic.recorded(*actions)
+            ]
+
+    return look

@@ -1,0 +1,101 @@
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from tests import clinic
+from tests.conftest import Browser, People
+from webapp.cases.models import Case
+from webapp.db import db
+from webapp.permissions import Role
+
+
+def shown(browser: Browser, query: str = "") -> str:
+    answer = browser.get(f"/cases/new{query}")
+    assert answer.status_code == 200
+    return answer.get_data(as_text=True)
+
+
+def value(page: str, name: str) -> str:
+    (tag,) = re.findall(rf'<input[^>]*name="{name}"[^>]*>', page)
+    return "".join(re.findall(r'value="([^"]*)"', tag))
+
+
+def test_it_is_an_empty_form_of_its_own_each_time(desk: Browser) -> None:
+    page = shown(desk)
+    assert 'enctype="multipart/form-data"' in page
+    assert "Test-Task" in page
+    assert value(page, "identifier") == ""
+    token = value(page, "form_token")
+    assert len(token) <= 64
+    assert value(shown(desk), "form_token") != token
+
+
+def test_it_can_begin_with_a_patient_on_record(
+    desk: Browser, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    shown(desk)
+    assert record("patient.opened") == []
+    page = shown(desk, f"?patient_id={case.patient_id}")
+    assert value(page, "identifier") == "A-1"
+    assert value(page, "birth_year") == "1980"
+    (event,) = record("patient.opened")
+    assert event["subject"] == ("Patient", case.patient_id)
+
+
+def test_the_site_is_asked_for_only_where_there_is_a_choice(
+    app: Flask, desk: Browser, browse: type, people: People
+) -> None:
+    assert 'name="site_id"' not in shown(desk)
+    with app.app_context():
+        both = people.user(Role.CLINICIAN, sites=[people.site("North"), people.site("South")])
+    page = shown(browse().sign_in(both))
+    assert 'name="site_id"' in page
+    assert "North" in page
+    assert "South" in page
+
+
+def test_nothing_is_chosen_beforehand_where_there_is_a_choice(app: Flask, desk: Browser) -> None:
+    prompt = '<option selected value="">Choose</option>'
+    assert prompt not in shown(desk)
+    with app.app_context():
+        clinic.serve("fundus")
+    assert prompt in shown(desk)
+
+
+def test_the_body_site_is_asked_for_only_where_a_model_reads_it(app: Flask, desk: Browser) -> None:
+    assert 'name="body_site"' not in shown(desk)
+    with app.app_context():
+        clinic.serve("dermoscopy", columns=["age", "localization"])
+    assert 'name="body_site"' in shown(desk)
+
+
+def test_without_a_model_it_says_so(app: Flask, desk: Browser) -> None:
+    with app.app_context():
+        db.session.execute(sa.text("DELETE FROM model_aliases"))
+        db.session.commit()
+    page = shown(desk)
+    assert 'name="form_token"' not in page
+    assert "No model" in page
+
+
+@pytest.mark.parametrize("query", ["?patient_id=", "?patient_id=x", f"?patient_id={'9' * 30}"])
+def test_a_patient_that_cannot_be_is_left_out(desk: Browser, query: str) -> None:
+    assert value(shown(desk, query), "identifier") == ""
+
+
+def test_who_is_not_signed_in_is_asked_to(nobody: Browser) -> None:
+    assert nobody.get("/cases/new").location == "/sign-in?next=/cases/new"
+
+
+def test_an_administrator_may_not(office: Browser) -> None:
+    assert office.get("/cases/new").status_code == 403
+
+
+def test_a_patient_of_others_is_not_there(stranger: Browser, case: Case) -> None:
+    answer = stranger.get(f"/cases/new?patient_id={case.patient_id}")
+    assert answer.status_code == 404
+    assert "A-1" not in answer.get_data(as_text=True)

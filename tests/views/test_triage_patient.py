@@ -1,0 +1,77 @@
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+
+from tests import clinic
+from tests.conftest import Browser
+from webapp.accounts.models import User
+from webapp.cases.models import Case
+
+
+def test_it_shows_the_patient_and_all_their_cases(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    with app.app_context():
+        second = clinic.send(clinician, identifier="A-1")
+        other = clinic.send(clinician, identifier="A-2")
+    answer = desk.get(f"/patients/{case.patient_id}")
+    assert answer.status_code == 200
+    page = answer.get_data(as_text=True)
+    assert "A-1" in page
+    assert 'value="1980"' in page
+    assert f'href="/cases/{case.id}"' in page
+    assert f'href="/cases/{second.id}"' in page
+    assert f'href="/cases/{other.id}"' not in page
+
+
+def test_its_open_rows_are_kept_fresh(app: Flask, desk: Browser, case: Case) -> None:
+    page = desk.get(f"/patients/{case.patient_id}").get_data(as_text=True)
+    address = f"/cases/rows?ids={case.id}&amp;of_patient=1"
+    assert f'hx-get="{address}"' in page
+    assert "htmx" in page
+    rows = desk.get(address.replace("&amp;", "&")).get_data(as_text=True)
+    assert f">Case {case.id}</a>" in rows
+    assert "A-1" not in rows
+    assert f'hx-get="{address}"' in rows
+    with app.app_context():
+        clinic.read(case)
+    assert "hx-get" not in desk.get(f"/patients/{case.patient_id}").get_data(as_text=True)
+
+
+def test_more_cases_take_no_more_statements(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    def count() -> int:
+        with app.app_context():
+            return clinic.count_statements(lambda: desk.get(f"/patients/{case.patient_id}"))
+
+    before = count()
+    with app.app_context():
+        for _ in range(3):
+            clinic.read(clinic.send(clinician, identifier="A-1"))
+    assert count() == before
+
+
+def test_opening_it_is_on_record(
+    desk: Browser, clinician: User, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    desk.get(f"/patients/{case.patient_id}")
+    (event,) = record("patient.opened")
+    assert event["actor_id"] == clinician.id
+    assert event["subject"] == ("Patient", case.patient_id)
+
+
+def test_who_is_not_signed_in_is_asked_to(nobody: Browser, case: Case) -> None:
+    assert nobody.get(f"/patients/{case.patient_id}").location.startswith("/sign-in")
+
+
+def test_an_administrator_sees_no_patients(office: Browser, case: Case) -> None:
+    assert office.get(f"/patients/{case.patient_id}").status_code == 403
+
+
+def test_what_is_of_others_is_not_there(
+    stranger: Browser, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    assert stranger.get(f"/patients/{case.patient_id}").status_code == 404
+    assert record("patient.opened") == []

@@ -1,0 +1,401 @@
+import io
+import re
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from PIL import Image as Picture
+
+from tests import clinic
+from tests.conftest import Browser, People
+from webapp import imaging, storage
+from webapp.accounts.models import User
+from webapp.assessments.models import Assessment
+from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.cases.services import MAX_IMAGES
+from webapp.catalogue.models import Priority, ReadingTask
+from webapp.db import db, now
+from webapp.permissions import Role
+
+
+@pytest.fixture
+def task_id(app: Flask, clinician: User) -> int:
+    with app.app_context():
+        return db.session.scalars(sa.select(ReadingTask.id)).one()
+
+
+@pytest.fixture
+def filled(desk: Browser, task_id: int) -> dict[str, Any]:
+    """A form that is filled but for its images."""
+    return {
+        "form_token": form_token(desk),
+        "identifier": "B-1",
+        "birth_year": "1980",
+        "sex": "male",
+        "reading_task": str(task_id),
+        "priority": "urgent",
+        "age_at_acquisition_years": "",
+        "note": "what it is about",
+    }
+
+
+def form_token(browser: Browser) -> str:
+    page = browser.get("/cases/new").get_data(as_text=True)
+    found = re.search(r'name="form_token"[^>]*value="([^"]+)"', page)
+    assert found
+    return found.group(1)
+
+
+def send(browser: Browser, fields: dict[str, Any], *files: bytes | tuple[bytes, str]) -> Any:
+    named = [file if isinstance(file, tuple) else (file, "cell.png") for file in files]
+    images = [(io.BytesIO(data), name) for data, name in named]
+    return browser.post("/cases/new", fields | {"images": images})
+
+
+def counts(app: Flask) -> tuple[int, ...]:
+    with app.app_context():
+        return tuple(
+            db.session.scalars(sa.select(sa.func.count()).select_from(table)).one()
+            for table in (Patient, Case, Image, Assessment)
+        )
+
+
+def refusal(answer: Any) -> str:
+    assert answer.status_code == 422, answer.get_data(as_text=True)
+    return str(answer.get_data(as_text=True))
+
+
+def test_a_case_is_filed_and_shown(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:
+    answer = send(desk, filled, clinic.picture(), (clinic.picture(form="JPEG"), "b.jpg"))
+    assert answer.status_code == 303
+    with app.app_context():
+        case = db.session.scalars(sa.select(Case)).one()
+        assert answer.location == f"/cases/{case.id}"
+        assert (case.patient.identifier, case.patient.sex) == ("B-1", Sex.MALE)
+        assert case.priority is Priority.URGENT
+        assert case.age_at_acquisition_years == now().year - 1980
+        assert case.note == "what it is about"
+        assert [image.original_file_name for image in case.images] == ["cell.png", "b.jpg"]
+        assert [image.media_type for image in case.images] == ["image/png", "image/jpeg"]
+        for image in case.images:
+            assert storage.get(image.sha256)
+            assert storage.get(image.thumbnail_sha256)
+    assert desk.get(answer.location).status_code == 200
+
+
+def test_a_script_is_told_where_the_case_is(desk: Browser, filled: dict[str, Any]) -> None:
+    fields = filled | {"images": (io.BytesIO(clinic.picture()), "a.png")}
+    answer = desk.post("/cases/new", fields, headers={"X-Requested-With": "XMLHttpRequest"})
+    assert answer.status_code == 201
+    assert re.fullmatch(r"/cases/\d+", answer.json["location"])
+
+
+def test_a_photo_and_files_come_together(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:
+    send(desk, filled, (b"", ""), clinic.picture())
+    assert counts(app) == (1, 1, 1, 1)
+
+
+def test_the_same_form_sent_twice_is_one_case(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    data = clinic.picture()
+    first, second = send(desk, filled, data), send(desk, filled, data)
+    assert first.status_code == second.status_code == 303
+    assert first.location == second.location
+    assert counts(app) == (1, 1, 1, 1)
+
+
+def test_the_same_form_sent_twice_at_once_is_one_case(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    data = clinic.picture()
+    fields = filled | {"csrf_token": desk.csrf_token()}
+    cookie = desk.client.get_cookie("firstlook_session")
+    start = threading.Barrier(4)
+    locations = []
+
+    def press() -> None:
+        client = app.test_client()
+        client.set_cookie("firstlook_session", cookie.value)
+        start.wait()
+        answer = client.post("/cases/new", data=fields | {"images": (io.BytesIO(data), "a.png")})
+        locations.append((answer.status_code, answer.location))
+
+    threads = [threading.Thread(target=press) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(locations) == 4
+    assert len(set(locations)) == 1
+    assert locations[0][0] == 303
+    assert counts(app) == (1, 1, 1, 1)
+
+
+def test_a_form_that_was_sent_and_then_changed_asks_once_more(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    first = send(desk, filled, clinic.picture())
+    data = clinic.picture()
+    page = refusal(send(desk, filled | {"identifier": "B-2"}, data))
+    assert "already sent" in page
+    assert f'<a href="{first.location}">case' in page
+    token = re.search(r'name="form_token"[^>]*value="([^"]+)"', page)
+    assert token
+    assert token.group(1) != filled["form_token"]
+    again = filled | {"identifier": "B-2", "form_token": token.group(1)}
+    assert send(desk, again, data).status_code == 303
+    assert counts(app) == (2, 2, 2, 2)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The head of a PNG that claims a size; its pixels are not there."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body
+
+
+def animation() -> bytes:
+    stream = io.BytesIO()
+    frames = [Picture.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def several_pages() -> bytes:
+    stream = io.BytesIO()
+    pages = [Picture.new("L", (32, 32), shade) for shade in (0, 255)]
+    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "empty"),
+        (b"just text", "not a JPEG, PNG"),
+        (b"%PDF-1.7 and so on", "PDF"),
+        (clinic.picture(1)[:200], "damaged"),
+        (clinic.picture(1, "JPEG")[:-300], "damaged"),
+        (animation(), "animation"),
+        (several_pages(), "several pages"),
+        (png_of(10_000, 6_000), "megapixels"),
+        (b"\xff\xd8\xff" + bytes(imaging.MAX_BYTES), "25 MB"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_refused_file_has_its_sentence_and_nothing_is_kept(
+    app: Flask, desk: Browser, filled: dict[str, Any], data: bytes, sentence: str
+) -> None:
+    page = refusal(send(desk, filled, (clinic.picture(), "good.png"), (data, "bad.png")))
+    (line,) = re.findall(r"<p>(bad\.png: [^<]*)</p>", page)
+    assert sentence in line
+    assert "<p>good.png" not in page
+    assert counts(app) == (0, 0, 0, 0)
+    with app.app_context():
+        assert not list((app.config["FIRSTLOOK"].instance_dir / "blobs").rglob("?" * 64))
+
+
+def test_what_was_typed_is_kept(desk: Browser, filled: dict[str, Any]) -> None:
+    page = refusal(send(desk, filled, b"just text"))
+    assert 'value="B-1"' in page
+    assert 'value="1980"' in page
+    assert "what it is about" in page
+    assert re.search(r'<option selected value="male">', page)
+    assert re.search(r'<option selected value="urgent">', page)
+    assert filled["form_token"] in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"identifier": " "}, "Enter the identifier"),
+        ({"identifier": "x" * 65}, "At most 64"),
+        ({"birth_year": "abc"}, "whole number"),
+        ({"birth_year": "1066"}, "Enter a year"),
+        ({"birth_year": str(now().year + 1)}, "Enter a year"),
+        ({"age_at_acquisition_years": "131"}, "Enter an age"),
+        ({"age_at_acquisition_years": "-1"}, "Enter an age"),
+        ({"age_at_acquisition_years": "90"}, "cannot have been so old"),
+        ({"sex": "x"}, "nvalid"),
+        ({"priority": "now"}, "nvalid"),
+        ({"reading_task": ""}, "Choose what is to be read"),
+        ({"reading_task": "999"}, "valid choice"),
+        ({"reading_task": "x"}, "nvalid"),
+        ({"note": "x" * 4001}, "At most 4000"),
+        ({"form_token": ""}, "expired"),
+        ({"form_token": "mine"}, "expired"),
+    ],
+)
+def test_what_cannot_be_is_said_at_its_field(
+    app: Flask, desk: Browser, filled: dict[str, Any], changes: dict[str, str], sentence: str
+) -> None:
+    assert sentence in refusal(send(desk, filled | changes, clinic.picture()))
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_an_empty_form_says_what_it_needs(app: Flask, desk: Browser) -> None:
+    page = refusal(desk.post("/cases/new"))
+    assert "Enter the identifier" in page
+    assert "at least one image" in page
+    assert counts(app) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_characters_that_no_one_sees_are_left_out(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    with app.app_context():
+        clinic.serve("dermoscopy", columns=["localization"])
+    unseen = {"identifier": "\0B-\u200b7", "note": "\0one\r\ntwo\x1b", "body_site": "\0hand "}
+    file = (clinic.picture(), "a\0b.png")
+    assert send(desk, filled | unseen, file).status_code == 303
+    with app.app_context():
+        case = db.session.scalars(sa.select(Case)).one()
+        assert (case.patient.identifier, case.note) == ("B-7", "one\ntwo")
+        assert case.body_site == "hand"
+
+
+def test_too_many_images_are_refused(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:
+    page = refusal(send(desk, filled, *[clinic.picture()] * (MAX_IMAGES + 1)))
+    assert "at most 20" in page
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_as_many_images_as_may_be_are_kept(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    files = [clinic.picture() for _ in range(MAX_IMAGES)]
+    assert send(desk, filled, *files).status_code == 303
+    assert counts(app) == (1, 1, MAX_IMAGES, 1)
+
+
+def test_who_differs_from_the_record_is_shown_both(
+    app: Flask, desk: Browser, case: Case, filled: dict[str, Any]
+) -> None:
+    before = counts(app)
+    fields = filled | {"identifier": "A-1", "birth_year": "1979"}
+    page = refusal(send(desk, fields, clinic.picture()))
+    assert "1980" in page
+    assert "1979" in page
+    assert counts(app) == before
+
+
+def test_an_image_of_someone_else_needs_a_second_look(
+    app: Flask,
+    desk: Browser,
+    clinician: User,
+    filled: dict[str, Any],
+    record: Callable[..., list[dict[str, Any]]],
+) -> None:
+    data = clinic.picture()
+    with app.app_context():
+        other = clinic.send(clinician, identifier="A-9", pictures=[data])
+    page = refusal(send(desk, filled, data))
+    (event,) = record("duplicates.shown")
+    assert (event["actor_id"], event["detail"]) == (clinician.id, {"count": 1})
+    assert "A-9" in page
+    assert f"case {other.id}" in page
+    assert 'name="confirm_duplicates"' in page
+    assert counts(app)[1] == 1
+    assert send(desk, filled | {"confirm_duplicates": "y"}, data).status_code == 303
+    assert counts(app)[1] == 2
+
+
+def test_the_second_look_is_offered_only_where_it_is_needed(
+    desk: Browser, filled: dict[str, Any]
+) -> None:
+    page = refusal(send(desk, filled, b"just text"))
+    assert 'name="confirm_duplicates"' not in page
+
+
+def test_a_model_that_went_away_meanwhile_is_said(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    with app.app_context():
+        db.session.execute(sa.text("DELETE FROM model_aliases"))
+        db.session.commit()
+    assert "No model" in refusal(send(desk, filled, clinic.picture()))
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_one_of_several_sites_is_chosen(
+    app: Flask,
+    browse: Callable[[], Browser],
+    people: People,
+    filled: dict[str, Any],
+    case: Case,
+) -> None:
+    with app.app_context():
+        north, south = people.site("North"), people.site("South")
+        both = browse().sign_in(people.user(Role.CLINICIAN, sites=[north, south]))
+    fields = filled | {"form_token": form_token(both)}
+    for nothing in ({}, {"site_id": ""}):
+        assert "Choose the patient" in refusal(send(both, fields | nothing, clinic.picture()))
+    theirs = fields | {"site_id": str(case.site_id)}
+    assert "valid choice" in refusal(send(both, theirs, clinic.picture()))
+    answer = send(both, fields | {"site_id": str(south.id)}, clinic.picture())
+    with app.app_context():
+        filed = db.session.get_one(Case, int(answer.location.rpartition("/")[2]))
+        assert filed.site_id == south.id
+
+
+def test_the_site_of_others_cannot_be_smuggled_in(
+    app: Flask, stranger: Browser, filled: dict[str, Any], case: Case
+) -> None:
+    fields = filled | {"form_token": form_token(stranger), "site_id": str(case.site_id)}
+    answer = send(stranger, fields, clinic.picture())
+    with app.app_context():
+        filed = db.session.get_one(Case, int(answer.location.rpartition("/")[2]))
+        assert filed.site_id != case.site_id
+
+
+def test_the_form_of_someone_else_is_refused(
+    app: Flask, stranger: Browser, filled: dict[str, Any]
+) -> None:
+    assert "expired" in refusal(send(stranger, filled, clinic.picture()))
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_sending_is_on_record(
+    desk: Browser,
+    clinician: User,
+    filled: dict[str, Any],
+    record: Callable[..., list[dict[str, Any]]],
+) -> None:
+    send(desk, filled, b"just text")
+    assert record("case.submitted") == []
+    send(desk, filled, clinic.picture())
+    (event,) = record("case.submitted")
+    assert event["actor_id"] == clinician.id
+    assert event["detail"]["image_count"] == 1
+
+
+def test_who_is_not_signed_in_is_asked_to(
+    app: Flask, nobody: Browser, filled: dict[str, Any]
+) -> None:
+    assert send(nobody, filled, clinic.picture()).location.startswith("/sign-in")
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_an_administrator_may_not(app: Flask, office: Browser, filled: dict[str, Any]) -> None:
+    assert send(office, filled, clinic.picture()).status_code == 403
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_a_form_of_another_site_is_refused(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    fields = filled | {"images": (io.BytesIO(clinic.picture()), "a.png")}
+    assert desk.client.post("/cases/new", data=fields).status_code == 400
+    assert counts(app) == (0, 0, 0, 0)

@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests import clinic
+from tests.conftest import Browser, People
+from webapp.accounts.models import User
+from webapp.cases.models import Case
+from webapp.catalogue.models import Priority
+from webapp.triage import queries
+
+
+def shown(browser: Browser, query: str = "") -> str:
+    answer = browser.get(f"/cases{query}")
+    assert answer.status_code == 200
+    return answer.get_data(as_text=True)
+
+
+def test_it_shows_the_cases_and_how_they_stand(app: Flask, desk: Browser, case: Case) -> None:
+    page = shown(desk)
+    assert "A-1" in page
+    assert f"/cases/{case.id}" in page
+    assert f"/images/{case.images[0].id}/thumbnail" in page
+    assert "Waiting" in page
+    with app.app_context():
+        clinic.read(case, "grave")
+    page = shown(desk)
+    assert "Grave" in page
+    assert "Waiting</" not in page.partition("<tbody>")[2]
+
+
+def test_a_partial_answer_is_marked_and_reading_is_the_models(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        case = clinic.send(clinician, pictures=[clinic.picture() for _ in range(3)])
+        clinic.read(case, "grave", abstained=[False, True, True])
+    page = shown(desk)
+    assert "2 of 3 images without an answer" in page
+    assert "Read by model" in page
+
+
+def test_what_cannot_wait_is_on_top(app: Flask, desk: Browser, clinician: User, case: Case) -> None:
+    with app.app_context():
+        clinic.send(clinician, identifier="B-1", priority=Priority.STAT)
+        clinic.send(clinician, identifier="C-1", priority=Priority.STAT)
+    rows = shown(desk).partition("<tbody>")[2]
+    assert rows.index("B-1") < rows.index("C-1") < rows.index("A-1")
+
+
+def test_it_asks_for_news_only_while_something_is_open(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    assert f'hx-get="/cases/rows?ids={case.id}"' in shown(desk)
+    with app.app_context():
+        clinic.read(case)
+    assert "hx-get" not in shown(desk)
+
+
+def test_an_empty_worklist_says_what_to_do(desk: Browser) -> None:
+    assert "/cases/new" in shown(desk).partition("<main")[2]
+
+
+def test_filters_and_order_come_from_the_address(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    with app.app_context():
+        clinic.send(clinician, identifier="B-1", priority=Priority.STAT)
+    assert "A-1" not in shown(desk, "?identifier=B")
+    assert "B-1" not in shown(desk, "?priority=routine").partition("<tbody>")[2]
+    assert "A-1" not in shown(desk, "?state=failed")
+    by_age = shown(desk, "?sort=oldest").partition("<tbody>")[2]
+    assert by_age.index("A-1") < by_age.index("B-1")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?page=0",
+        "?page=-1",
+        "?page=x",
+        "?page=99999999999999999999",
+        "?state=nonsense",
+        "?sort=id;drop",
+        "?priority=9&reading_task=none",
+        "?identifier=%00%ff",
+        "?identifier=" + "x" * 500,
+        "?identifier=%F4%8F%BF%BF",
+        "?state=completed&state=failed",
+    ],
+)
+def test_what_cannot_be_used_is_left_out(desk: Browser, query: str) -> None:
+    shown(desk, query)
+
+
+def test_pages_keep_the_filters(
+    app: Flask, desk: Browser, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "PAGE_SIZE", 1)
+    with app.app_context():
+        first = clinic.send(clinician, identifier="A-1")
+        clinic.send(clinician, identifier="A-2")
+    page = shown(desk, "?identifier=A&sort=newest")
+    assert "A-2" in page
+    assert "page=2" in page
+    second = shown(desk, "?identifier=A&sort=newest&page=2")
+    assert f"/cases/{first.id}" in second
+    assert "identifier=A" in second
+
+
+def test_a_search_is_on_record_without_what_was_searched(
+    desk: Browser, clinician: User, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    shown(desk)
+    shown(desk, "?state=scheduled")
+    assert record("case.searched") == []
+    shown(desk, "?identifier=A-1")
+    (event,) = record("case.searched")
+    assert event["actor_id"] == clinician.id
+    assert event["detail"] == {"length": 3, "count": 1, "count_is_capped": False}
+
+
+def test_a_page_takes_the_same_few_statements(
+    app: Flask, desk: Browser, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.app_context():
+        for _ in range(6):
+            clinic.read(clinic.send(clinician))
+    counts = []
+    for size in (1, 6):
+        monkeypatch.setattr(queries, "PAGE_SIZE", size)
+        with app.app_context():
+            counts.append(clinic.count_statements(lambda: shown(desk)))
+    assert counts[0] == counts[1]
+
+
+def test_who_is_not_signed_in_is_asked_to(nobody: Browser) -> None:
+    answer = nobody.get("/cases?identifier=A-1")
+    assert answer.status_code == 303
+    assert answer.location == "/sign-in?next=/cases"  # no identifier in yet another address
+
+
+def test_an_administrator_sees_no_patients(office: Browser, case: Case) -> None:
+    answer = office.get("/cases")
+    assert answer.status_code == 403
+    assert "A-1" not in answer.get_data(as_text=True)
+
+
+def test_a_stranger_sees_their_own_site_only(
+    app: Flask, stranger: Browser, people: People, case: Case
+) -> None:
+    assert "A-1" not in shown(stranger)
+    assert "A-1" not in shown(stranger, "?identifier=A-1").partition("<tbody>")[2]

@@ -1,0 +1,1 @@
+"""Users, their roles and sites, and the sessions in which they act."""

@@ -1,0 +1,162 @@
+"""Forms of the account and user pages, and the filters of the record."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import DateField, Form, PasswordField, SelectField, SelectMultipleField, StringField
+from wtforms.validators import EqualTo, InputRequired, Length
+
+from webapp.accounts import passwords, queries, services
+from webapp.accounts.models import User
+from webapp.accounts.queries import RecordFilters
+from webapp.accounts.reasons import Reason
+from webapp.accounts.record import ACTIONS
+from webapp.errors import Invalid
+from webapp.permissions import Role
+
+_FIELD_OF = {
+    Reason.WRONG_PRESENT_PASSWORD: "current_password",
+    Reason.PASSWORD_TOO_SHORT: "new_password",
+    Reason.PASSWORD_TOO_LONG: "new_password",
+    Reason.PASSWORD_TOO_COMMON: "new_password",
+    Reason.PASSWORD_IS_USERNAME: "new_password",
+    Reason.PASSWORD_UNCHANGED: "new_password",
+    Reason.USERNAME_FORM: "username",
+    Reason.USERNAME_TAKEN: "username",
+    Reason.NAME_NEEDED: "full_name",
+    Reason.ROLE_NEEDED: "roles",
+    Reason.OWN_ROLES: "roles",
+    Reason.LAST_ADMINISTRATOR: "roles",
+    Reason.SITE_NEEDED: "site_ids",
+    Reason.SITE_TAKEN: "name",
+}
+
+
+class AccountsForm(FlaskForm):
+    """A form that can show why a service refused it."""
+
+    def refuse(self, error: Invalid) -> None:
+        """Put the sentence for a refusal beside the field that it is about."""
+        reason = Reason(error.reason)
+        name = _FIELD_OF.get(reason)
+        if name in self._fields:
+            self[name].errors = [*self[name].errors, reason.label]
+        else:
+            self.form_errors.append(reason.label)
+
+
+def _required() -> InputRequired:
+    return InputRequired(_l("This is needed."))
+
+
+class SignInForm(AccountsForm):
+    """A name and a password."""
+
+    username = StringField(_l("User name"), [_required(), Length(max=80)])
+    password = PasswordField(_l("Password"), [_required(), Length(max=passwords.LENGTH_MAX)])
+
+
+class PasswordForm(AccountsForm):
+    """Changing one's own password."""
+
+    current_password = PasswordField(_l("Present password"), [_required()])
+    new_password = PasswordField(
+        _l("New password"), [_required()], description=_l("At least 12 characters.")
+    )
+    repeated_password = PasswordField(
+        _l("New password again"),
+        [_required(), EqualTo("new_password", _l("The two new passwords differ."))],
+    )
+
+
+class NewUserForm(AccountsForm):
+    """Who a user is, and what they may do where."""
+
+    full_name = StringField(_l("Name"), [_required(), Length(max=services.NAME_LENGTH_MAX)])
+    username = StringField(
+        _l("User name"),
+        [_required(), Length(max=80)],
+        description=_l("For signing in. It cannot be changed later."),
+    )
+    roles = SelectMultipleField(
+        _l("Roles"),
+        coerce=Role,
+        choices=[(role, role.label) for role in Role],
+        description=_l(
+            "Clinicians see the patients of their sites. Administrators keep users and sites,"
+            " and see no patient."
+        ),
+    )
+    site_ids = SelectMultipleField(_l("Sites"), coerce=int)
+
+    def offer_sites(self) -> None:
+        """Let the sites that there are be chosen."""
+        self.site_ids.choices = [(site.id, site.name) for site in queries.all_sites()]
+
+
+class UserForm(NewUserForm):
+    """The same of a user who is there."""
+
+    username = None
+
+    def show(self, user: User) -> None:
+        """Start from what a user has."""
+        self.process(
+            data={
+                "full_name": user.full_name,
+                "roles": sorted(user.roles),
+                "site_ids": sorted(user.site_ids),
+            }
+        )
+
+
+class SiteForm(AccountsForm):
+    """A new site."""
+
+    name = StringField(_l("Name of the new site"), [_required(), Length(max=120)])
+
+
+class RecordForm(Form):
+    """The filters of the record, from a query string; what cannot be used is left out."""
+
+    user = SelectField(_l("User"))
+    action = SelectField(_l("What"))
+    day = DateField(_l("Day, by UTC"))
+
+    NO_USER = "none"
+
+    def __init__(self, arguments: Any, *, users: Sequence[tuple[int, str, str]]) -> None:
+        super().__init__(arguments)
+        actions = sorted((str(words), action) for action, words in ACTIONS.items())
+        self.user.choices = [
+            ("", _l("Anyone")),
+            *((str(number), f"{full_name} ({username})") for number, full_name, username in users),
+            (self.NO_USER, _l("Nobody signed in, or the system")),
+        ]
+        self.action.choices = [
+            ("", _l("Anything")),
+            *((action, words) for words, action in actions),
+        ]
+
+    def filters(self) -> RecordFilters:
+        """The filters that were asked for."""
+        asked = self.arguments()
+        user = asked.get("user", "")
+        return RecordFilters(
+            actor_id=int(user) if user and user != self.NO_USER else None,
+            is_without_actor=user == self.NO_USER,
+            action=asked.get("action", ""),
+            day=self.day.data,
+        )
+
+    def arguments(self) -> dict[str, str]:
+        """The part of the query string that says the same again."""
+        chosen = {
+            field.name: field.data
+            for field in (self.user, self.action)
+            if field.data in dict(field.choices)
+        }
+        chosen["day"] = self.day.data.isoformat() if self.day.data else ""
+        return {name: value for name, value in chosen.items() if value}

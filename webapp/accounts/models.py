@@ -1,0 +1,108 @@
+"""Sites, users, their roles, and their sessions."""
+
+import datetime as dt
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, String, Table
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from webapp.db import Base, value_enum
+from webapp.permissions import Permission, Role
+
+user_sites = Table(
+    "user_sites",
+    Base.metadata,
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("site_id", ForeignKey("sites.id", ondelete="RESTRICT"), primary_key=True),
+)
+
+
+class Site(Base):
+    """A hospital or department. Its patients are seen by its users only."""
+
+    __tablename__ = "sites"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    created_at: Mapped[dt.datetime]
+
+
+class UserRole(Base):
+    """One role of one user; roles combine."""
+
+    __tablename__ = "user_roles"
+
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    role: Mapped[Role] = mapped_column(value_enum(Role), primary_key=True)
+
+
+class User(Base):
+    """Someone who can sign in."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("username = lower(username)", name="username_lower"),
+        CheckConstraint(
+            "password_is_one_time OR password_issued_by_id IS NULL", name="own_password_not_issued"
+        ),
+    )
+
+    is_anonymous = False
+    is_authenticated = True
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(80), unique=True)
+    full_name: Mapped[str] = mapped_column(String(120))
+    password_hash: Mapped[str] = mapped_column(String(200))
+    password_is_one_time: Mapped[bool]
+    password_issued_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    """The administrator who handed out the one-time password; None if a terminal showed it."""
+    password_changed_at: Mapped[dt.datetime]
+    created_at: Mapped[dt.datetime]
+    disabled_at: Mapped[dt.datetime | None]
+
+    user_roles: Mapped[list[UserRole]] = relationship(cascade="all, delete-orphan", lazy="selectin")
+    sites: Mapped[list[Site]] = relationship(secondary=user_sites, lazy="selectin")
+
+    @property
+    def is_active(self) -> bool:
+        return self.disabled_at is None
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        return frozenset(row.role for row in self.user_roles)
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return frozenset().union(*(role.permissions for role in self.roles))
+
+    @property
+    def site_ids(self) -> frozenset[int]:
+        return frozenset(site.id for site in self.sites)
+
+    def can(self, permission: Permission) -> bool:
+        return permission in self.permissions
+
+
+class UserSession(Base):
+    """A browser in which a user is signed in, known by the hash of its token."""
+
+    __tablename__ = "user_sessions"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[dt.datetime]
+    last_active_at: Mapped[dt.datetime]
+
+    user: Mapped[User] = relationship(lazy="joined")
+
+
+class SignInFailure(Base):
+    """A refused attempt to sign in, kept as long as it counts against the next ones."""
+
+    __tablename__ = "sign_in_failures"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(String(160), index=True)
+    failed_at: Mapped[dt.datetime]

@@ -1,0 +1,104 @@
+"""The record in words, for administrators, who see no patient in it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+
+from webapp.audit import ANCHORS_STARTED, AuditEvent
+
+ACTIONS = {
+    "account.signed_in": _l("Signed in"),
+    "account.sign_in_refused": _l("Was refused at sign-in"),
+    "account.signed_out": _l("Signed out"),
+    "account.password_changed": _l("Changed the own password"),
+    "user.created": _l("Added a user"),
+    "user.renamed": _l("Renamed a user"),
+    "user.disabled": _l("Disabled a user"),
+    "user.enabled": _l("Enabled a user"),
+    "user.roles_changed": _l("Changed a user's roles"),
+    "user.sites_changed": _l("Changed a user's sites"),
+    "user.password_reset": _l("Made a one-time password"),
+    "site.created": _l("Added a site"),
+    "case.submitted": _l("Sent a case"),
+    "case.opened": _l("Opened a case"),
+    "case.searched": _l("Searched for a patient"),
+    "patient.opened": _l("Opened a patient"),
+    "patient.corrected": _l("Corrected a patient's particulars"),
+    "image.opened": _l("Opened an image"),
+    "duplicates.shown": _l("Was shown images that are filed for another patient"),
+    "assessment.completed": _l("The model gave an answer"),
+    "assessment.abstained": _l("The model held its answer back"),
+    "assessment.failed": _l("The model could not read a case"),
+    "assessment.retried": _l("Had a case read again"),
+    "model.installed": _l("Installed a model"),
+    "model.promoted": _l("Let a model serve"),
+    "audit.searched": _l("Read the record"),
+    ANCHORS_STARTED: _l("Began the anchors of the record"),
+}
+_SUBJECTS = {
+    "User": _l("User"),
+    "Site": _l("Site"),
+    "Patient": _l("Patient"),
+    "Case": _l("Case"),
+    "Image": _l("Image"),
+    "Assessment": _l("Assessment"),
+    "ModelVersion": _l("Model"),
+}
+
+_NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion"}
+_SAYS_NOTHING_OF_A_PATIENT = {
+    "attempt",
+    "case_id",
+    "changed",
+    "failure",
+    "image_count",
+    "patient_id",
+    "reading_task",
+}
+
+
+def action_words(action: str) -> str:
+    """What was done; a code that has no words yet as it is."""
+    return str(ACTIONS.get(action, action))
+
+
+def subject_words(event: AuditEvent) -> str:
+    """What it was done to: its kind and number."""
+    if event.subject_type is None:
+        return ""
+    kind = str(_SUBJECTS.get(event.subject_type, event.subject_type))
+    return kind if event.subject_id is None else f"{kind} {event.subject_id}"
+
+
+def actor_words(event: AuditEvent) -> str:
+    """Who did it, by the name that they had; whoever is refused at sign-in is nobody yet."""
+    if event.actor_name:
+        return event.actor_name
+    return _("not signed in") if event.remote_address else _("the system")
+
+
+def shown_detail(event: AuditEvent) -> list[tuple[str, str]]:
+    """Particulars by name. What may tell something of a patient is named, and kept back."""
+    is_harmless = event.subject_type in _NOT_OF_PATIENTS
+    return [
+        (
+            name.replace("_", " "),
+            _value(value)
+            if is_harmless or name in _SAYS_NOTHING_OF_A_PATIENT
+            else _("kept back: it is a patient's"),
+        )
+        for name, value in event.detail.items()
+        if value is not None
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_value, value)) or _("none")
+    return str(value)

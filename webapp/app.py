@@ -1,0 +1,34 @@
+"""The web face."""
+
+from typing import Any
+
+from flask import Flask
+from werkzeug.routing import IntegerConverter, Map
+
+from webapp import rendering, security
+from webapp.config import Settings
+from webapp.core import create_core
+from webapp.db import MAX_ID
+
+
+class RowNumber(IntegerConverter):
+    """The number of a row in a path; one that no row can have leads nowhere."""
+
+    def __init__(self, url_map: Map, *args: Any, **options: Any) -> None:
+        super().__init__(url_map, *args, **{"max": MAX_ID, **options})
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the web application: the core, sign-in, security, pages and error pages."""
+    from webapp.accounts.views import blueprint as accounts_pages
+    from webapp.registry.views import blueprint as registry_pages
+    from webapp.triage.views import blueprint as triage_pages
+
+    app = create_core(settings)
+    app.url_map.converters["int"] = RowNumber
+    app.config["TEMPLATES_AUTO_RELOAD"] = app.config["FIRSTLOOK"].debug
+    security.init_app(app)
+    rendering.init_app(app)
+    for blueprint in (accounts_pages, registry_pages, triage_pages):
+        app.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,266 @@
+"""Assessments and predictions: the rows that are the work, and what came of it."""
+
+import datetime as dt
+import enum
+from typing import Any
+
+from flask_babel import lazy_gettext as _l
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from webapp.cases.models import Case, Image
+from webapp.catalogue.models import Finding, Priority
+from webapp.db import Base, value_enum
+from webapp.registry.models import ModelVersion
+
+MAX_ATTEMPTS = 3
+PAUSES_SECONDS = (5, 60)
+"""After the first failed attempt, and after the second: a store that is away comes back."""
+
+
+class State(enum.StrEnum):
+    """Where the work stands."""
+
+    SCHEDULED = "scheduled"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    ABSTAINED = "abstained"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def label(self) -> str:
+        return _STATE_LABELS[self]
+
+    @property
+    def tone(self) -> str:
+        return _STATE_TONES[self]
+
+    @property
+    def is_open(self) -> bool:
+        """Something will still happen by itself."""
+        return self in (State.SCHEDULED, State.IN_PROGRESS)
+
+
+_STATE_LABELS = {
+    State.SCHEDULED: _l("Waiting"),
+    State.IN_PROGRESS: _l("Being read"),
+    State.COMPLETED: _l("Read by model"),
+    State.ABSTAINED: _l("Model abstained"),
+    State.FAILED: _l("Failed"),
+    State.CANCELLED: _l("Cancelled"),
+}
+_STATE_TONES = {
+    State.SCHEDULED: "neutral",
+    State.IN_PROGRESS: "progress",
+    State.COMPLETED: "good",
+    State.ABSTAINED: "warning",
+    State.FAILED: "danger",
+    State.CANCELLED: "neutral",
+}
+
+
+class Failure(enum.StrEnum):
+    """Why an assessment failed for good."""
+
+    UNREADABLE_IMAGE = "unreadable_image"
+    MISSING_IMAGE = "missing_image"
+    MISSING_BUNDLE = "missing_bundle"
+    WORKER_LOST = "worker_lost"
+    UNEXPECTED = "unexpected"
+
+    @property
+    def label(self) -> str:
+        return _FAILURE_LABELS[self]
+
+    @property
+    def is_final(self) -> bool:
+        """Another attempt would end in the same way."""
+        return self is Failure.UNREADABLE_IMAGE
+
+
+_FAILURE_LABELS = {
+    Failure.UNREADABLE_IMAGE: _l("A stored image could not be read."),
+    Failure.MISSING_IMAGE: _l(
+        "A stored image could not be fetched, or was damaged, several times."
+    ),
+    Failure.MISSING_BUNDLE: _l("The model's files are missing, or damaged, where it should run."),
+    Failure.WORKER_LOST: _l("The reading was cut off several times and was given up."),
+    Failure.UNEXPECTED: _l("The reading ended in an error several times and was given up."),
+}
+
+
+class Purpose(enum.StrEnum):
+    """Why an assessment is made."""
+
+    TRIAGE = "triage"
+
+
+class Assessment(Base):
+    """One model version on one case: scheduled, claimed with a lease, and ended once."""
+
+    __tablename__ = "assessments"
+    __table_args__ = (
+        UniqueConstraint("case_id", "model_version_id", "input_sha256", "purpose"),
+        CheckConstraint(
+            "(state IN ('completed', 'abstained')) = (completed_at IS NOT NULL)",
+            name="completed_at_when_read",
+        ),
+        CheckConstraint(
+            "(state = 'in_progress') = (lease_token IS NOT NULL)", name="lease_when_in_progress"
+        ),
+        CheckConstraint(
+            "(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"
+        ),
+        CheckConstraint("(state = 'failed') = (failure IS NOT NULL)", name="failure_when_failed"),
+        CheckConstraint(
+            "state NOT IN ('completed', 'abstained') OR (finding_id IS NOT NULL"
+            " AND probability IS NOT NULL AND engine IS NOT NULL AND code_version IS NOT NULL"
+            " AND metadata_encoded IS NOT NULL)",
+            name="answer_when_read",
+        ),
+        Index(
+            "ix_assessments_claimable",
+            "priority_rank",
+            "id",
+            "model_version_id",
+            "not_before_at",
+            sqlite_where=text("state = 'scheduled'"),
+            postgresql_where=text("state = 'scheduled'"),
+        ),
+        Index(
+            "ix_assessments_leased",
+            "lease_expires_at",
+            sqlite_where=text("state = 'in_progress'"),
+            postgresql_where=text("state = 'in_progress'"),
+        ),
+        Index(
+            "ix_assessments_by_state",
+            "state",
+            "case_id",
+            "priority_rank",
+            sqlite_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+            postgresql_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+        ),
+        Index(
+            "ix_assessments_by_priority",
+            "priority_rank",
+            "case_id",
+            "state",
+            sqlite_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+            postgresql_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+        ),
+        Index(
+            "uq_assessments_current",
+            "case_id",
+            unique=True,
+            sqlite_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+            postgresql_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    purpose: Mapped[Purpose] = mapped_column(value_enum(Purpose))
+    priority_rank: Mapped[int]
+    """`Priority.rank` of the case, so that the most urgent is claimed first; once it is read, that
+    of the finding's urgency if this is higher, so that what cannot wait is on top. A reading that
+    supersedes an urgent one begins where that one stood."""
+
+    metadata_fed: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """`raw` values and which were `missing`, when the work was scheduled; never changed after."""
+    metadata_encoded: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What the network received for it: `vector`, `units`, `encoding_version`; set once."""
+    input_sha256: Mapped[str] = mapped_column(String(64))
+    """Over the hashes of the images, in order, and `metadata_fed`."""
+    superseded_at: Mapped[dt.datetime | None]
+
+    state: Mapped[State] = mapped_column(value_enum(State))
+    scheduled_at: Mapped[dt.datetime]
+    not_before_at: Mapped[dt.datetime | None]
+    """While it waits after a failed attempt: when the next one may begin."""
+    attempt_count: Mapped[int]
+    lease_token: Mapped[str | None] = mapped_column(String(64))
+    """Made anew by each claim: only its holder may end the work."""
+    lease_expires_at: Mapped[dt.datetime | None]
+    claimed_by: Mapped[str | None] = mapped_column(String(120))
+    """Host and process of the latest claim."""
+    started_at: Mapped[dt.datetime | None]
+    completed_at: Mapped[dt.datetime | None]
+    failure: Mapped[Failure | None] = mapped_column(value_enum(Failure))
+    last_error: Mapped[str | None] = mapped_column(Text)
+    """What the latest failed attempt reported; for administrators, never shown to clinicians."""
+
+    finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"))
+    """The most severe finding that is the answer for an image; of all of them if it abstained."""
+    probability: Mapped[float | None]
+    engine: Mapped[str | None] = mapped_column(String(120))
+    code_version: Mapped[str | None] = mapped_column(String(60))
+    inference_ms: Mapped[float | None]
+
+    case: Mapped[Case] = relationship()
+    model_version: Mapped[ModelVersion] = relationship()
+    finding: Mapped[Finding | None] = relationship()
+    images: Mapped[list["AssessedImage"]] = relationship(
+        back_populates="assessment",
+        order_by="AssessedImage.position",
+        cascade="all, delete-orphan",
+    )
+
+    @property
+    def priority(self) -> Priority:
+        """How soon the case must be looked at: as was asked for, or sooner for what was found."""
+        return list(Priority)[self.priority_rank]
+
+
+class AssessedImage(Base):
+    """One image that an assessment was given, named by its hash, and what was said of it."""
+
+    __tablename__ = "assessed_images"
+    __table_args__ = (UniqueConstraint("assessment_id", "position"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    assessment_id: Mapped[int] = mapped_column(
+        ForeignKey("assessments.id", ondelete="CASCADE"), index=True
+    )
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    position: Mapped[int]
+    image_sha256: Mapped[str] = mapped_column(String(64))
+    finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"))
+    """The most probable finding, also where the model abstained."""
+    abstained: Mapped[bool | None]
+    """None until the image has been read."""
+    abstention_reason: Mapped[str | None] = mapped_column(String(60))
+    """A code that the bundle defines, such as `ambiguous`."""
+
+    assessment: Mapped[Assessment] = relationship(back_populates="images")
+    image: Mapped[Image] = relationship()
+    finding: Mapped[Finding | None] = relationship()
+    predictions: Mapped[list["Prediction"]] = relationship(
+        order_by="Prediction.probability.desc()", cascade="all, delete-orphan"
+    )
+
+
+class Prediction(Base):
+    """The calibrated probability of one finding on one image."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (CheckConstraint("probability BETWEEN 0 AND 1", name="probability_range"),)
+
+    assessed_image_id: Mapped[int] = mapped_column(
+        ForeignKey("assessed_images.id", ondelete="CASCADE"), primary_key=True
+    )
+    finding_id: Mapped[int] = mapped_column(ForeignKey("findings.id"), primary_key=True)
+    probability: Mapped[float]
+
+    finding: Mapped[Finding] = relationship()

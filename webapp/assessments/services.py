@@ -1,0 +1,495 @@
+"""Schedule, claim, complete, abstain, fail: the rows are the work.
+
+A worker claims rows with a lease, and ends each one with the token of its claim. Whoever has lost
+the lease (it was silent for too long, or the work was cancelled) can no longer change the row.
+
+Whoever changes rows locks all of them, by their numbers, before anything goes on the audit record,
+which only one at a time may write: so nobody waits for a row who keeps others from the record.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.orm import selectinload
+
+from webapp import audit
+from webapp.accounts.models import User
+from webapp.assessments.models import (
+    MAX_ATTEMPTS,
+    PAUSES_SECONDS,
+    AssessedImage,
+    Assessment,
+    Failure,
+    Prediction,
+    Purpose,
+    State,
+)
+from webapp.assessments.queries import expired_count, in_state, is_due
+from webapp.cases.models import Case, Sex
+from webapp.catalogue.models import Finding, Priority
+from webapp.catalogue.queries import findings_by_code
+from webapp.db import db, now, transaction
+from webapp.errors import Conflict
+from webapp.queue import ring_after_commit
+from webapp.registry.models import ModelVersion
+from webapp.registry.queries import champion
+
+EXPIRED_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One assessment that a worker holds, with everything that it needs to read it."""
+
+    assessment_id: int
+    lease_token: str
+    attempt: int
+    bundle_sha256: str
+    image_sha256s: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    """The raw values, None where one is missing."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What a model said of one image; findings are named by their codes."""
+
+    prediction: str
+    probabilities: Mapping[str, float]
+    abstained: bool
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class FailedAttempt:
+    """What kept a model from saying anything."""
+
+    error: str
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class AssessmentResult:
+    """What a model said of one case, image by image in the order of the claim."""
+
+    images: tuple[ImageResult, ...]
+    metadata_encoded: Mapping[str, Any]
+    engine: str
+    code_version: str
+    inference_ms: float
+
+
+def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
+    """Have a case read by the champion of its reading task.
+
+    The same input is read once: it gives the assessment that is there. Another input makes a new
+    assessment, and the older one is kept, marked superseded.
+
+    Raises:
+        Conflict: no model serves the reading task.
+    """
+    with transaction():
+        db.session.flush()
+        db.session.execute(select(Case.id).where(Case.id == case.id).with_for_update())
+        version = champion(case.reading_task_id)
+        if version is None:
+            raise Conflict("no_model", reading_task=case.reading_task.code)
+        fed = metadata_fed(case)
+        input_sha256 = hash_input([image.sha256 for image in case.images], fed)
+        readings = db.session.scalars(
+            select(Assessment)
+            .where(Assessment.case_id == case.id, Assessment.purpose == purpose)
+            .order_by(Assessment.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).all()
+        current = next((row for row in readings if row.superseded_at is None), None)
+        same = (row for row in readings if row.model_version_id == version.id)
+        assessment = next((row for row in same if row.input_sha256 == input_sha256), None)
+        if current is not None and current is not assessment:
+            _supersede(current)
+        if assessment is None:
+            assessment = _new_assessment(case, version, purpose, fed, input_sha256)
+            db.session.add(assessment)
+        assessment.superseded_at = None
+        if current is not None and assessment.state is not State.COMPLETED:
+            # What was found to be urgent stays so until it has been read anew.
+            assessment.priority_rank = max(case.priority.rank, current.priority_rank)
+        if assessment.state is State.CANCELLED:
+            _back_to_the_queue(assessment)
+        db.session.flush()
+        if assessment.state is State.SCHEDULED:
+            ring_after_commit()
+    return assessment
+
+
+def metadata_fed(case: Case) -> dict[str, Any]:
+    """What is known of a case, as models are given it: raw values, and which were missing."""
+    raw = {
+        "age": case.age_at_acquisition_years,
+        "sex": None if case.patient.sex is Sex.UNKNOWN else case.patient.sex.value,
+        "localization": case.body_site,
+    }
+    return {"raw": raw, "missing": [name for name, value in raw.items() if value is None]}
+
+
+def hash_input(image_sha256s: Sequence[str], fed: Mapping[str, Any]) -> str:
+    """SHA-256 over the images, in order, and the metadata: equal for equal input."""
+    text = json.dumps(
+        {"images": list(image_sha256s), "metadata": fed}, sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def claim(
+    *, worker: str, bundle_sha256s: Collection[str], limit: int, lease_seconds: int
+) -> list[Claim]:
+    """Take assessments with up to `limit` images in all, or one, the most urgent first; none if
+    nothing waits.
+
+    Only those of the bundles that the worker has: the others wait for one that has theirs.
+
+    One that was tried before is taken alone: should it be what ended its worker, then it does not
+    end its neighbours too.
+    """
+    with transaction():
+        waiting = _most_urgent(limit, bundle_sha256s)
+        if not waiting:
+            return []
+        taken = [waiting[0].id]
+        image_count = waiting[0].image_count
+        for row in waiting[1:]:
+            image_count += row.image_count
+            if waiting[0].attempt_count > 0 or row.attempt_count > 0 or image_count > limit:
+                break
+            taken.append(row.id)
+        token = secrets.token_hex(16)
+        moment = now()
+        db.session.execute(
+            update(Assessment)
+            .where(Assessment.id.in_(taken), in_state(State.SCHEDULED))
+            .values(
+                state=State.IN_PROGRESS,
+                attempt_count=Assessment.attempt_count + 1,
+                lease_token=token,
+                lease_expires_at=moment + dt.timedelta(seconds=lease_seconds),
+                not_before_at=None,
+                claimed_by=worker,
+                started_at=moment,
+            )
+        )
+        return _claims(token, taken)
+
+
+def extend_lease(*, lease_token: str, lease_seconds: int) -> bool:
+    """Keep what one claim took for longer. False if nothing of it is held any more."""
+    with transaction():
+        held = db.session.scalars(
+            select(Assessment.id)
+            .where(in_state(State.IN_PROGRESS), Assessment.lease_token == lease_token)
+            .order_by(Assessment.id)
+            .with_for_update()
+        ).all()
+        if held:
+            db.session.execute(
+                update(Assessment)
+                .where(Assessment.id.in_(held))
+                .values(lease_expires_at=now() + dt.timedelta(seconds=lease_seconds))
+            )
+    return bool(held)
+
+
+def complete(*, claim: Claim, result: AssessmentResult) -> bool:
+    """Write what the model said, and end the work. False, and nothing written, if it was lost.
+
+    The answer for the case is the most severe finding among the images that the model answered
+    for; it abstained on the case if it abstained on every image. An answer that is more urgent than
+    what was asked for moves the case up the worklist; one that is less so moves it back down, where
+    an earlier reading had moved it up.
+    """
+    return end_all(outcomes=[(claim, result)]) == {claim.assessment_id}
+
+
+def fail_attempt(*, claim: Claim, error: str, failure: Failure) -> bool:
+    """End an attempt that did not succeed: the work waits for a while and then for a worker again,
+    or has failed for good. False, and nothing written, if it was lost."""
+    return end_all(outcomes=[(claim, FailedAttempt(error, failure))]) == {claim.assessment_id}
+
+
+def end_all(*, outcomes: Sequence[tuple[Claim, AssessmentResult | FailedAttempt]]) -> set[int]:
+    """`complete` or `fail_attempt` for several claims at once; the numbers of those that were not
+    lost."""
+    with transaction():
+        held = _held([claim for claim, _ in outcomes])
+        task_ids = {assessment.model_version.reading_task_id for assessment in held.values()}
+        findings = {task_id: findings_by_code(task_id) for task_id in task_ids}
+        predictions: list[dict[str, Any]] = []
+        for claim, outcome in outcomes:
+            assessment = held.get(claim.assessment_id)
+            if assessment is not None and isinstance(outcome, AssessmentResult):
+                known = findings[assessment.model_version.reading_task_id]
+                predictions += _answer(assessment, outcome, known)
+        if predictions:
+            db.session.execute(insert(Prediction), predictions)
+        for claim, outcome in outcomes:
+            assessment = held.get(claim.assessment_id)
+            if assessment is None:
+                continue
+            if isinstance(outcome, FailedAttempt):
+                _end_attempt(assessment, outcome)
+                continue
+            audit.record(
+                actor=None,
+                action=f"assessment.{assessment.state}",
+                subject=assessment,
+                case_id=assessment.case_id,
+                finding_id=assessment.finding_id,
+                attempt=assessment.attempt_count,
+            )
+    return set(held)
+
+
+def hold(*, claims: Sequence[Claim]) -> None:
+    """Lock claimed rows that are going to be ended one after the other."""
+    ids = [claim.assessment_id for claim in claims]
+    db.session.execute(
+        select(Assessment.id)
+        .where(Assessment.id.in_(ids))
+        .order_by(Assessment.id)
+        .with_for_update()
+    )
+
+
+def _answer(
+    assessment: Assessment, result: AssessmentResult, findings: Mapping[str, Finding]
+) -> list[dict[str, Any]]:
+    """Fill in a row and its images; returns the predictions that belong to them."""
+    predictions = []
+    answers = []
+    for image, said in zip(assessment.images, result.images, strict=True):
+        image.finding_id = findings[said.prediction].id
+        image.abstained = said.abstained
+        image.abstention_reason = said.reason
+        probabilities = {
+            code: min(max(float(value), 0.0), 1.0) for code, value in said.probabilities.items()
+        }
+        predictions += [
+            {
+                "assessed_image_id": image.id,
+                "finding_id": findings[code].id,
+                "probability": probability,
+            }
+            for code, probability in probabilities.items()
+        ]
+        answers.append((findings[said.prediction], probabilities[said.prediction], said.abstained))
+    abstained = all(image_abstained for _, _, image_abstained in answers)
+    finding, probability, _ = max(
+        (answer for answer in answers if abstained or not answer[2]),
+        key=lambda answer: (answer[0].severity, answer[1]),
+    )
+    assessment.state = State.ABSTAINED if abstained else State.COMPLETED
+    assessment.completed_at = now()
+    assessment.finding_id = finding.id
+    assessment.probability = probability
+    if not abstained:
+        assessment.priority_rank = max(assessment.case.priority.rank, finding.urgency.rank)
+    else:  # somebody has to read it, before what has an answer
+        assessment.priority_rank = max(assessment.priority_rank, Priority.URGENT.rank)
+    assessment.metadata_encoded = dict(result.metadata_encoded)
+    assessment.engine = result.engine
+    assessment.code_version = result.code_version
+    assessment.inference_ms = result.inference_ms
+    _let_go(assessment)
+    return predictions
+
+
+def return_expired_leases() -> int:
+    """End the attempts of workers that went silent; says how many there were."""
+    if not expired_count():
+        return 0
+    with transaction():
+        expired = db.session.scalars(
+            select(Assessment)
+            .where(in_state(State.IN_PROGRESS), Assessment.lease_expires_at < now())
+            .order_by(Assessment.lease_expires_at)
+            .limit(EXPIRED_AT_ONCE)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        ).all()
+        for assessment in expired:
+            error = f"{assessment.claimed_by} went silent"
+            _end_attempt(assessment, FailedAttempt(error, Failure.WORKER_LOST))
+    return len(expired)
+
+
+def retry(*, actor: User, assessment: Assessment) -> None:
+    """Give an assessment that failed its attempts anew.
+
+    Raises:
+        Conflict: it has not failed, or another one has taken its place.
+    """
+    with transaction():
+        db.session.refresh(assessment, with_for_update=True)
+        if assessment.state is not State.FAILED or assessment.superseded_at is not None:
+            raise Conflict("not_failed")
+        _back_to_the_queue(assessment)
+        db.session.flush()
+        ring_after_commit()
+        audit.record(
+            actor=actor,
+            action="assessment.retried",
+            subject=assessment,
+            case_id=assessment.case_id,
+        )
+
+
+def _new_assessment(
+    case: Case,
+    version: ModelVersion,
+    purpose: Purpose,
+    fed: dict[str, Any],
+    input_sha256: str,
+) -> Assessment:
+    return Assessment(
+        case=case,
+        model_version=version,
+        purpose=purpose,
+        priority_rank=case.priority.rank,
+        metadata_fed=fed,
+        input_sha256=input_sha256,
+        state=State.SCHEDULED,
+        scheduled_at=now(),
+        attempt_count=0,
+        images=[
+            AssessedImage(image=image, position=image.position, image_sha256=image.sha256)
+            for image in case.images
+        ],
+    )
+
+
+def _held(claims: Sequence[Claim]) -> dict[int, Assessment]:
+    """The claimed rows, locked, whose leases are still these claims'; by their numbers."""
+    tokens = {claim.assessment_id: claim.lease_token for claim in claims}
+    rows = db.session.scalars(
+        select(Assessment)
+        .where(Assessment.id.in_(tokens), in_state(State.IN_PROGRESS))
+        .order_by(Assessment.id)
+        .options(
+            selectinload(Assessment.images),
+            selectinload(Assessment.case),
+            selectinload(Assessment.model_version),
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return {row.id: row for row in rows if row.lease_token == tokens[row.id]}
+
+
+def _end_attempt(assessment: Assessment, attempt: FailedAttempt) -> None:
+    assessment.last_error = attempt.error
+    _let_go(assessment)
+    if assessment.attempt_count < MAX_ATTEMPTS and not attempt.failure.is_final:
+        assessment.state = State.SCHEDULED
+        if attempt.failure is Failure.WORKER_LOST:  # that took long enough
+            ring_after_commit()
+        else:
+            pause_seconds = PAUSES_SECONDS[assessment.attempt_count - 1]
+            assessment.not_before_at = now() + dt.timedelta(seconds=pause_seconds)
+        return
+    assessment.state = State.FAILED
+    assessment.failure = attempt.failure
+    db.session.flush()
+    audit.record(
+        actor=None,
+        action="assessment.failed",
+        subject=assessment,
+        case_id=assessment.case_id,
+        failure=attempt.failure,
+        attempt=assessment.attempt_count,
+    )
+
+
+def _supersede(assessment: Assessment) -> None:
+    assessment.superseded_at = now()
+    if assessment.state.is_open:
+        assessment.state = State.CANCELLED
+        _let_go(assessment)
+    db.session.flush()
+
+
+def _back_to_the_queue(assessment: Assessment) -> None:
+    assessment.state = State.SCHEDULED
+    assessment.scheduled_at = now()
+    assessment.not_before_at = None
+    assessment.attempt_count = 0
+    assessment.failure = None
+
+
+def _let_go(assessment: Assessment) -> None:
+    assessment.lease_token = None
+    assessment.lease_expires_at = None
+
+
+def _most_urgent(limit: int, bundle_sha256s: Collection[str]) -> Sequence[Row[int, int, int]]:
+    """Up to `limit` waiting rows of the highest rank that has any free, locked, oldest first."""
+    versions = db.session.scalars(
+        select(ModelVersion.id).where(ModelVersion.bundle_sha256.in_(bundle_sha256s))
+    ).all()
+    waits = is_due() & Assessment.model_version_id.in_(versions)
+    image_count = (
+        select(func.count(AssessedImage.id))
+        .where(AssessedImage.assessment_id == Assessment.id)
+        .scalar_subquery()
+    )
+    highest = select(func.max(Assessment.priority_rank)).where(waits)
+    rank = db.session.scalar(highest)
+    while rank is not None:
+        waiting = db.session.execute(
+            select(Assessment.id, Assessment.attempt_count, image_count.label("image_count"))
+            .where(waits, Assessment.priority_rank == rank)
+            .order_by(Assessment.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        if waiting:
+            return waiting
+        rank = db.session.scalar(highest.where(Assessment.priority_rank < rank))
+    return []
+
+
+def _claims(token: str, ids: Sequence[int]) -> list[Claim]:
+    rows = db.session.execute(
+        select(
+            Assessment.id,
+            Assessment.attempt_count,
+            Assessment.metadata_fed,
+            ModelVersion.bundle_sha256,
+        )
+        .join(ModelVersion, Assessment.model_version_id == ModelVersion.id)
+        .where(Assessment.id.in_(ids))
+        .order_by(Assessment.id)
+    ).all()
+    images: dict[int, list[str]] = {row.id: [] for row in rows}
+    for assessment_id, image_sha256 in db.session.execute(
+        select(AssessedImage.assessment_id, AssessedImage.image_sha256)
+        .where(AssessedImage.assessment_id.in_(ids))
+        .order_by(AssessedImage.position)
+    ):
+        images[assessment_id].append(image_sha256)
+    return [
+        Claim(
+            assessment_id=row.id,
+            lease_token=token,
+            attempt=row.attempt_count,
+            bundle_sha256=row.bundle_sha256,
+            image_sha256s=tuple(images[row.id]),
+            metadata=row.metadata_fed["raw"],
+        )
+        for row in rows
+    ]

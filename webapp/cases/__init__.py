@@ -1,0 +1,1 @@
+"""Patients, their cases, and the images of a case."""

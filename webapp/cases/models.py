@@ -1,0 +1,138 @@
+"""Patients, cases, images."""
+
+import datetime as dt
+import enum
+
+from flask_babel import lazy_gettext as _l
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from webapp.accounts.models import Site, User
+from webapp.catalogue.models import Priority, ReadingTask
+from webapp.db import Base, value_enum
+
+
+class Sex(enum.StrEnum):
+    """Administrative sex, as FHIR's AdministrativeGender has it."""
+
+    FEMALE = "female"
+    MALE = "male"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+    @property
+    def label(self) -> str:
+        return _SEX_LABELS[self]
+
+
+_SEX_LABELS = {
+    Sex.FEMALE: _l("Female"),
+    Sex.MALE: _l("Male"),
+    Sex.OTHER: _l("Other"),
+    Sex.UNKNOWN: _l("Unknown"),
+}
+
+
+class Patient(Base):
+    """A person, known to one site by its own identifier."""
+
+    __tablename__ = "patients"
+    __table_args__ = (
+        UniqueConstraint("site_id", "identifier"),
+        UniqueConstraint("id", "site_id"),
+        CheckConstraint("birth_year BETWEEN 1850 AND 2200", name="birth_year_plausible"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
+    identifier: Mapped[str] = mapped_column(
+        String(64).with_variant(String(64, collation="C"), "postgresql")
+    )
+    """Ordered by code point, so that an index finds a prefix."""
+    birth_year: Mapped[int | None]
+    sex: Mapped[Sex] = mapped_column(value_enum(Sex))
+    created_at: Mapped[dt.datetime]
+
+    site: Mapped[Site] = relationship()
+    cases: Mapped[list["Case"]] = relationship(
+        back_populates="patient", order_by="Case.submitted_at.desc()", viewonly=True
+    )
+
+
+class Case(Base):
+    """One question about one patient: the item of the worklist."""
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        ForeignKeyConstraint(["patient_id", "site_id"], ["patients.id", "patients.site_id"]),
+        CheckConstraint(
+            "age_at_acquisition_years BETWEEN 0 AND 130", name="age_at_acquisition_plausible"
+        ),
+        Index("ix_cases_worklist", "site_id", "id", "reading_task_id"),
+        Index(None, "patient_id", "submitted_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_id: Mapped[int]
+    site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
+    """The patient's site, repeated here so that a worklist reads one index."""
+    reading_task_id: Mapped[int] = mapped_column(ForeignKey("reading_tasks.id"))
+    priority: Mapped[Priority] = mapped_column(value_enum(Priority))
+    age_at_acquisition_years: Mapped[int | None]
+    age_is_derived: Mapped[bool]
+    """It follows from the patient's birth year, and changes with it; unknown as long as that is."""
+    body_site: Mapped[str | None] = mapped_column(String(60))
+    note: Mapped[str] = mapped_column(Text)
+    form_token: Mapped[str] = mapped_column(String(64), unique=True)
+    """Names the form that was sent: the same one sent again is the same case."""
+    submitted_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    submitted_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+    patient: Mapped[Patient] = relationship(
+        back_populates="cases", foreign_keys="[Case.patient_id, Case.site_id]"
+    )
+    site: Mapped[Site] = relationship(foreign_keys=[site_id], viewonly=True)
+    reading_task: Mapped[ReadingTask] = relationship()
+    submitted_by: Mapped[User] = relationship()
+    images: Mapped[list["Image"]] = relationship(
+        back_populates="case", order_by="Image.position", cascade="all, delete-orphan"
+    )
+
+
+class Image(Base):
+    """One picture of a case, as it was cleaned and stored."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        UniqueConstraint("case_id", "position"),
+        CheckConstraint("length(sha256) = 64", name="sha256_length"),
+        CheckConstraint("length(original_sha256) = 64", name="original_sha256_length"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    """0 for the first."""
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    """Of the stored bytes, which is also the name of the blob."""
+    thumbnail_sha256: Mapped[str] = mapped_column(String(64))
+    media_type: Mapped[str] = mapped_column(String(40))
+    width_px: Mapped[int]
+    height_px: Mapped[int]
+    original_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    """Of the bytes that were uploaded."""
+    original_file_name: Mapped[str] = mapped_column(String(255))
+    """Private: may name the patient; shown to those who see the case, never used as a path."""
+    notices: Mapped[list[str]] = mapped_column(JSON)
+    """What was changed on the way in: `imaging.Notice` values."""
+
+    case: Mapped[Case] = relationship(back_populates="images")

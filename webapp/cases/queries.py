@@ -1,0 +1,118 @@
+"""Patients, cases and images, as far as the one who asks may see them."""
+
+import unicodedata
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import contains_eager, joinedload, selectinload
+
+from webapp.accounts.models import User
+from webapp.cases.models import Case, Image, Patient
+from webapp.db import db
+from webapp.errors import NotFound
+from webapp.permissions import Permission
+
+
+def visible_site_ids(actor: User) -> frozenset[int]:
+    """The sites whose patients the actor may see: their own, and only with a role that sees any."""
+    return actor.site_ids if actor.can(Permission.VIEW_CASES) else frozenset()
+
+
+def normal_identifier(identifier: str) -> str:
+    """A patient identifier as it is kept, so that one that was typed otherwise is the same."""
+    words = unicodedata.normalize("NFKC", identifier).split()
+    return "".join(character for character in " ".join(words) if character.isprintable())
+
+
+def find_patient(*, site_id: int, identifier: str) -> Patient | None:
+    """The patient whom a site knows by this identifier, whoever asks."""
+    return db.session.scalars(
+        select(Patient).where(
+            Patient.site_id == site_id, Patient.identifier == normal_identifier(identifier)
+        )
+    ).one_or_none()
+
+
+def get_case(*, actor: User, case_id: int) -> Case:
+    """A case with its patient, reading task and images.
+
+    Raises:
+        NotFound: there is none, or it is not at a site of the actor.
+    """
+    case = db.session.scalars(
+        select(Case)
+        .where(Case.id == case_id, Case.site_id.in_(visible_site_ids(actor)))
+        .options(
+            joinedload(Case.patient),
+            joinedload(Case.reading_task),
+            joinedload(Case.submitted_by),
+            selectinload(Case.images),
+        )
+    ).one_or_none()
+    if case is None:
+        raise NotFound("case", case_id=case_id)
+    return case
+
+
+def get_patient(*, actor: User, patient_id: int) -> Patient:
+    """A patient with all their cases, the latest first.
+
+    Raises:
+        NotFound: there is none, or they are not at a site of the actor.
+    """
+    patient = db.session.scalars(
+        select(Patient)
+        .where(Patient.id == patient_id, Patient.site_id.in_(visible_site_ids(actor)))
+        .options(joinedload(Patient.site), selectinload(Patient.cases))
+    ).one_or_none()
+    if patient is None:
+        raise NotFound("patient", patient_id=patient_id)
+    return patient
+
+
+def get_image(*, actor: User, image_id: int) -> Image:
+    """An image with its case.
+
+    Raises:
+        NotFound: there is none, or its case is not at a site of the actor.
+    """
+    image = db.session.scalars(
+        select(Image)
+        .join(Image.case)
+        .where(Image.id == image_id, Case.site_id.in_(visible_site_ids(actor)))
+        .options(contains_eager(Image.case))
+    ).one_or_none()
+    if image is None:
+        raise NotFound("image", image_id=image_id)
+    return image
+
+
+def images_filed_elsewhere(
+    *,
+    actor: User,
+    original_sha256s: Collection[str],
+    stored_sha256s: Collection[str] = (),
+    site_id: int,
+    identifier: str,
+) -> Sequence[Image]:
+    """Images with the same uploaded or stored bytes that are filed for another patient, oldest
+    first; some of them, where there are very many.
+
+    Only at the actor's sites: a warning must not tell of patients whom the actor may not see.
+    """
+    same_patient = (Patient.site_id == site_id) & (
+        Patient.identifier == normal_identifier(identifier)
+    )
+    return db.session.scalars(
+        select(Image)
+        .join(Image.case)
+        .join(Case.patient)
+        .where(
+            or_(Image.original_sha256.in_(original_sha256s), Image.sha256.in_(stored_sha256s)),
+            Case.site_id.in_(visible_site_ids(actor)),
+            ~same_patient,
+        )
+        .options(contains_eager(Image.case).contains_eager(Case.patient))
+        .order_by(Image.id)
+        .limit(50)
+    ).all()

@@ -1,0 +1,271 @@
+"""Registering patients and filing cases."""
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from webapp import storage
+from webapp.accounts.models import Site, User
+from webapp.cases import queries
+from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.catalogue.models import Priority, ReadingTask
+from webapp.db import db, now, transaction
+from webapp.errors import Conflict, Invalid, NotFound
+from webapp.imaging import CleanImage
+from webapp.permissions import Permission
+
+MAX_IMAGES = 20
+FIRST_BIRTH_YEAR = 1850
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewImage:
+    """An image whose bytes are in the store, ready to be filed."""
+
+    sha256: str
+    thumbnail_sha256: str
+    media_type: str
+    width_px: int
+    height_px: int
+    original_sha256: str
+    original_file_name: str
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Particulars:
+    """What is on record of a patient, beside who they are."""
+
+    birth_year: int | None
+    sex: Sex
+
+    @classmethod
+    def of(cls, patient: Patient) -> Self:
+        return cls(birth_year=patient.birth_year, sex=patient.sex)
+
+
+def store_image(*, cleaned: CleanImage, original_file_name: str) -> NewImage:
+    """Put a cleaned upload and its thumbnail into the store.
+
+    To be done before the transaction that files it: disks are slow, and a write lock is not to be
+    held meanwhile. Bytes without a row are harmless, a row without bytes would not be.
+    """
+    return NewImage(
+        sha256=storage.put(cleaned.data),
+        thumbnail_sha256=storage.put(cleaned.thumbnail),
+        media_type=cleaned.media_type,
+        width_px=cleaned.width_px,
+        height_px=cleaned.height_px,
+        original_sha256=cleaned.original_sha256,
+        original_file_name=_base_name(original_file_name),
+        notices=tuple(notice.value for notice in cleaned.notices),
+    )
+
+
+def find_or_create_patient(
+    *, actor: User, site: Site, identifier: str, birth_year: int | None, sex: Sex
+) -> Patient:
+    """The patient whom the site knows by this identifier, registered if they are new, and held to
+    the end of the transaction.
+
+    Raises:
+        NotFound: the site is not one of the actor's.
+        Invalid: the identifier is empty or longer than the record allows, or the birth year
+            cannot be one.
+        Conflict: `patient_differs`: birth year or sex are others than those `on_record`.
+    """
+    _require_site(actor, site.id)
+    identifier = queries.normal_identifier(identifier)
+    if not 1 <= len(identifier) <= Patient.identifier.type.length:
+        raise Invalid("identifier", limit=Patient.identifier.type.length)
+    _check_birth_year(birth_year)
+    with transaction():
+        patient = queries.find_patient(site_id=site.id, identifier=identifier)
+        if patient is None:
+            patient = _register(site, identifier, birth_year, sex)
+        _hold(patient)
+        _check_agrees(patient, birth_year, sex)
+    return patient
+
+
+def complete_patient(*, patient: Patient, birth_year: int | None, sex: Sex) -> Sequence[str]:
+    """Add to a held patient what was not on record yet; what was left blank says nothing.
+
+    Returns, and leaves to its caller, what `correct_patient` does.
+    """
+    return _change(
+        patient,
+        Particulars(
+            birth_year=patient.birth_year if birth_year is None else birth_year,
+            sex=patient.sex if sex is Sex.UNKNOWN else sex,
+        ),
+    )
+
+
+def correct_patient(
+    *, actor: User, patient: Patient, shown: Particulars, corrected: Particulars
+) -> Sequence[str]:
+    """Change what is on record of a patient, and the ages that follow from it; returns the names
+    of the particulars that changed.
+
+    The caller has the cases read anew and then records the change, all in one transaction: whoever
+    has begun to write the record must not wait for a row that a worker holds.
+
+    Raises:
+        NotFound: the patient is not at a site of the actor.
+        Invalid: the birth year cannot be one.
+        Conflict: `patient_changed`: what is `on_record` is not what the actor was `shown`.
+    """
+    _require_site(actor, patient.site_id)
+    _check_birth_year(corrected.birth_year)
+    with transaction():
+        _hold(patient)
+        on_record = Particulars.of(patient)
+        if on_record != shown:
+            raise Conflict("patient_changed", on_record=on_record)
+        return _change(patient, corrected)
+
+
+def create_case(
+    *,
+    actor: User,
+    patient: Patient,
+    reading_task: ReadingTask,
+    priority: Priority,
+    age_at_acquisition_years: int | None,
+    body_site: str | None,
+    note: str,
+    form_token: str,
+    images: Sequence[NewImage],
+) -> Case:
+    """File a case with its images, in the order given. An age that is not given follows from the
+    birth year.
+
+    Raises:
+        NotFound: the patient is not at a site of the actor.
+        Invalid: there are no images, or too many.
+    """
+    _require_site(actor, patient.site_id)
+    if not 1 <= len(images) <= MAX_IMAGES:
+        raise Invalid("image_count", count=len(images), limit=MAX_IMAGES)
+    moment = now()
+    with transaction():
+        case = Case(
+            patient=patient,
+            site_id=patient.site_id,
+            reading_task=reading_task,
+            priority=priority,
+            age_at_acquisition_years=_age(patient.birth_year, moment)
+            if age_at_acquisition_years is None
+            else age_at_acquisition_years,
+            age_is_derived=age_at_acquisition_years is None,
+            body_site=plain_text(body_site or "") or None,
+            note=plain_text(note),
+            form_token=form_token,
+            submitted_by=actor,
+            submitted_at=moment,
+            images=[_filed(image, position) for position, image in enumerate(images)],
+        )
+        db.session.add(case)
+        db.session.flush()
+    return case
+
+
+def plain_text(text: str) -> str:
+    """Text as it is kept: without control characters, some of which a database refuses, and
+    without space around it. Lines stay."""
+    return _CONTROL_CHARACTERS.sub("", text).strip()
+
+
+def _require_site(actor: User, site_id: int) -> None:
+    if not actor.can(Permission.SUBMIT_CASES) or site_id not in actor.site_ids:
+        raise NotFound("site", site_id=site_id)
+
+
+def _check_birth_year(birth_year: int | None) -> None:
+    latest = now().year
+    if birth_year is not None and not FIRST_BIRTH_YEAR <= birth_year <= latest:
+        raise Invalid("birth_year", first=FIRST_BIRTH_YEAR, latest=latest)
+
+
+def _register(site: Site, identifier: str, birth_year: int | None, sex: Sex) -> Patient:
+    patient = Patient(
+        site=site, identifier=identifier, birth_year=birth_year, sex=sex, created_at=now()
+    )
+    try:
+        with db.session.begin_nested():
+            db.session.add(patient)
+    except IntegrityError:
+        # Another request registered the same patient between the look and the insert.
+        registered = queries.find_patient(site_id=site.id, identifier=identifier)
+        if registered is None:
+            raise
+        return registered
+    return patient
+
+
+def _hold(patient: Patient) -> None:
+    """Read the row as it is now, and keep others from changing it to the end of the transaction."""
+    db.session.scalars(
+        select(Patient)
+        .where(Patient.id == patient.id)
+        .with_for_update(of=Patient)
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def _check_agrees(patient: Patient, birth_year: int | None, sex: Sex) -> None:
+    """What was left blank says nothing, and neither does what is not on record."""
+    on_record = Particulars.of(patient)
+    birth_year_differs = None not in (on_record.birth_year, birth_year) and (
+        on_record.birth_year != birth_year
+    )
+    sex_differs = Sex.UNKNOWN not in (on_record.sex, sex) and on_record.sex is not sex
+    if birth_year_differs or sex_differs:
+        raise Conflict("patient_differs", on_record=on_record)
+
+
+def _change(patient: Patient, new: Particulars) -> Sequence[str]:
+    changed = [
+        name for name in ("birth_year", "sex") if getattr(patient, name) != getattr(new, name)
+    ]
+    patient.birth_year, patient.sex = new.birth_year, new.sex
+    if "birth_year" in changed:
+        derived = select(Case).where(Case.patient_id == patient.id, Case.age_is_derived)
+        for case in db.session.scalars(derived):
+            case.age_at_acquisition_years = _age(new.birth_year, case.submitted_at)
+    return changed
+
+
+def _age(birth_year: int | None, moment: dt.datetime) -> int | None:
+    """Years of age at a moment, as far as a birth year tells."""
+    if birth_year is None or not 0 <= moment.year - birth_year <= 130:
+        return None
+    return moment.year - birth_year
+
+
+def _filed(image: NewImage, position: int) -> Image:
+    return Image(
+        position=position,
+        sha256=image.sha256,
+        thumbnail_sha256=image.thumbnail_sha256,
+        media_type=image.media_type,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        original_sha256=image.original_sha256,
+        original_file_name=image.original_file_name,
+        notices=list(image.notices),
+    )
+
+
+def _base_name(file_name: str) -> str:
+    name = re.split(r"[/\\]", file_name)[-1]
+    printable = "".join(character for character in name if character.isprintable())
+    return printable.strip()[: Image.original_file_name.type.length]

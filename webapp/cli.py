@@ -1,0 +1,165 @@
+"""The command line of one installation: `flask user|site|audit ...`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from webapp import audit
+from webapp.accounts import queries, services
+from webapp.accounts.models import Site, User
+from webapp.errors import Invalid
+from webapp.permissions import Role
+
+ROLE = click.Choice([role.value for role in Role])
+
+users = AppGroup("user", help="Add, list and change users.")
+sites = AppGroup("site", help="Add and list hospitals and departments.")
+record = AppGroup("audit", help="Check the record of what was done and seen.")
+
+
+def init_app(app: Flask) -> None:
+    """Make the commands known to `flask`."""
+    for group in (users, sites, record):
+        app.cli.add_command(group)
+
+
+@users.command("add")
+@click.argument("username")
+@click.option("--name", "full_name", required=True, help="The person's name.")
+@click.option("--role", "roles", type=ROLE, multiple=True, required=True)
+@click.option("--site", "site_names", multiple=True, help="Name of a site; may be repeated.")
+def add_user(
+    username: str, full_name: str, roles: tuple[str, ...], site_names: tuple[str, ...]
+) -> None:
+    """Add a user and show their one-time password."""
+    with _refusals():
+        _, password = services.create_user(
+            actor=None,
+            username=username,
+            full_name=full_name,
+            roles=_roles(roles),
+            sites=_sites(site_names),
+        )
+    _show_one_time_password(password)
+
+
+@users.command("list")
+def list_users() -> None:
+    """List users, one a line, with their roles and sites."""
+    for user in queries.all_users():
+        state = "disabled" if not user.is_active else "active"
+        if user.is_active and user.password_is_one_time:
+            state = "one-time password"
+        roles = ",".join(sorted(user.roles))
+        site_names = ",".join(sorted(site.name for site in user.sites))
+        click.echo("\t".join((user.username, user.full_name, state, roles, site_names)))
+
+
+@users.command("disable")
+@click.argument("username")
+def disable_user(username: str) -> None:
+    """Let a user no longer sign in, and end their sessions."""
+    with _refusals():
+        services.disable_user(actor=None, user=_user(username))
+
+
+@users.command("enable")
+@click.argument("username")
+def enable_user(username: str) -> None:
+    """Let a disabled user sign in again."""
+    services.enable_user(actor=None, user=_user(username))
+
+
+@users.command("reset-password")
+@click.argument("username")
+def reset_password(username: str) -> None:
+    """Make and show a one-time password, and end the user's sessions."""
+    _show_one_time_password(services.reset_password(actor=None, user=_user(username)))
+
+
+@users.command("set-password")
+@click.argument("username")
+@click.password_option(help="Asked for if it is not given, which keeps it off the screen.")
+def set_password(username: str, password: str) -> None:
+    """Give a user a lasting password, and end their sessions."""
+    with _refusals():
+        services.set_password(actor=None, user=_user(username), password=password)
+
+
+@users.command("roles")
+@click.argument("username")
+@click.argument("roles", type=ROLE, nargs=-1, required=True)
+def set_roles(username: str, roles: tuple[str, ...]) -> None:
+    """Give a user these roles and no others, and end their sessions."""
+    with _refusals():
+        services.update_user(actor=None, user=_user(username), roles=_roles(roles))
+
+
+@users.command("sites")
+@click.argument("username")
+@click.argument("site_names", metavar="[SITE]...", nargs=-1)
+def set_sites(username: str, site_names: tuple[str, ...]) -> None:
+    """Let a user belong to these sites and no others, and end their sessions."""
+    with _refusals():
+        services.update_user(actor=None, user=_user(username), sites=_sites(site_names))
+
+
+@sites.command("add")
+@click.argument("name")
+def add_site(name: str) -> None:
+    """Add a hospital or department."""
+    with _refusals():
+        services.create_site(actor=None, name=name)
+
+
+@sites.command("list")
+def list_sites() -> None:
+    """List sites, one a line."""
+    for site in queries.all_sites():
+        click.echo(site.name)
+
+
+@record.command("verify")
+def verify() -> None:
+    """Look for rows that were edited, removed, moved or cut off; fails if there are any."""
+    problems = audit.verify()
+    for problem in problems:
+        click.echo(f"{'warning' if problem.is_warning else problem.kind}: {problem.sentence}")
+    if any(not problem.is_warning for problem in problems):
+        raise click.ClickException("the record was tampered with, or its key is another one")
+    click.echo("The record is whole.")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Say why a service refused, instead of a traceback."""
+    try:
+        yield
+    except Invalid as error:
+        raise click.ClickException(f"refused: {error.reason.replace('_', ' ')}") from error
+
+
+def _show_one_time_password(password: str) -> None:
+    click.echo(f"One-time password, shown this once: {password}")
+
+
+def _roles(values: tuple[str, ...]) -> set[Role]:
+    return {Role(value) for value in values}
+
+
+def _user(username: str) -> User:
+    user = queries.user_named(username)
+    if user is None:
+        raise click.ClickException(f"there is no user {username!r}")
+    return user
+
+
+def _sites(names: tuple[str, ...]) -> list[Site]:
+    found = {name: queries.site_named(name) for name in names}
+    missing = [name for name, site in found.items() if site is None]
+    if missing:
+        raise click.ClickException(f"there is no site {', '.join(map(repr, missing))}")
+    return [site for site in found.values() if site]

@@ -1,0 +1,67 @@
+"""The application without its web face: what workers, the command line and migrations use."""
+
+import logging
+import os
+
+from flask import Flask
+
+from webapp import audit, queue, storage
+from webapp.config import REPOSITORY, Settings
+from webapp.db import configure_engine, db, migrate
+
+
+def create_core(settings: Settings | None = None) -> Flask:
+    """Build the application: configuration, database, storage and queue.
+
+    Raises:
+        InvalidSettings: naming every variable of the environment that cannot be used.
+    """
+    settings = settings or Settings.from_environment()
+    make_instance_dir(settings)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    app = Flask(
+        "webapp",
+        root_path=str(REPOSITORY / "webapp"),
+        instance_path=str(settings.instance_dir),
+        template_folder=str(REPOSITORY / "templates"),
+        static_folder=str(REPOSITORY / "static"),
+    )
+    app.config["FIRSTLOOK"] = settings
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.sqlalchemy_url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "pool_pre_ping": True,
+        "hide_parameters": True,  # error texts go to logs, and parameters hold patients' data
+    }
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(REPOSITORY / "migrations"))
+    with app.app_context():
+        configure_engine(db.engine)
+    storage.init_app(app)
+    audit.init_app(app)
+    queue.init_app(app)
+    _load_models()
+    _add_commands(app)
+    return app
+
+
+def _add_commands(app: Flask) -> None:
+    from webapp import cli
+
+    cli.init_app(app)
+
+
+def make_instance_dir(settings: Settings) -> None:
+    """Make the folder of all state, closed to other users of the machine."""
+    settings.instance_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chmod(settings.instance_dir, 0o700)
+
+
+def _load_models() -> None:
+    """Import every table, so that relationships and migrations find them."""
+    import webapp.accounts.models
+    import webapp.assessments.models
+    import webapp.cases.models
+    import webapp.catalogue.models
+    import webapp.registry.models  # noqa: F401

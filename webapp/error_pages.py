@@ -1,0 +1,101 @@
+"""What is shown when something is refused or fails: a page, or JSON where it is asked for."""
+
+import logging
+
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
+from flask_babel import gettext
+from flask_babel import lazy_gettext as _l
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from webapp.db import db
+from webapp.errors import DomainError, Throttled
+
+log = logging.getLogger(__name__)
+
+_WORDS = {
+    400: (
+        _l("This could not be understood"),
+        _l("What the browser sent was incomplete or damaged. Go back and try again."),
+    ),
+    401: (_l("Signed out"), _l("You are not signed in, or were away for too long. Sign in again.")),
+    403: (
+        _l("Not allowed"),
+        _l("Your roles do not include this. An administrator can change them."),
+    ),
+    404: (_l("Not found"), _l("There is nothing here, or nothing that you may see.")),
+    405: (_l("Not possible"), _l("This address cannot be used in this way.")),
+    409: (
+        _l("Changed meanwhile"),
+        _l("This has changed since the page was loaded. Load it again and look before you go on."),
+    ),
+    413: (
+        _l("Too large"),
+        _l(
+            "This is more than can be sent at once: at most 20 images of 25 MB each."
+            " Nothing was kept."
+        ),
+    ),
+    422: (_l("Not accepted"), _l("This cannot be accepted as it is. Go back and correct it.")),
+    429: (_l("Too many attempts"), _l("Wait a while before you try again.")),
+    500: (_l("Something went wrong"), _l("This is our fault, not yours. Nothing was half-done.")),
+    503: (_l("Out of service"), _l("The service cannot answer just now. Try again in a moment.")),
+}
+_CSRF_SENTENCE = _l(
+    "The page was open for too long, or you signed in again since. Load it again and send it anew."
+)
+
+
+def init_app(app: Flask) -> None:
+    """Answer refusals and failures with words of our own; never with an exception's."""
+    app.register_error_handler(DomainError, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+
+
+def wants_json() -> bool:
+    """The client prefers JSON to a page."""
+    accepted = request.accept_mimetypes
+    return accepted["application/json"] > accepted["text/html"]
+
+
+def _refused(error: DomainError) -> Response:
+    response = _answer(error.status)
+    if isinstance(error, Throttled):
+        response.headers["Retry-After"] = str(error.facts["retry_after_seconds"])
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    if isinstance(error, InternalServerError):
+        return _failed()
+    response = _answer(
+        error.code or 500, str(_CSRF_SENTENCE) if isinstance(error, CSRFError) else None
+    )
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def _failed() -> Response:
+    number = g.get("request_id", "")
+    log.error("request %s failed: %s %s", number, request.method, request.path)
+    sentence = gettext("Tell your administrator this number: %(number)s", number=number)
+    try:
+        db.session.rollback()
+        return _answer(500, f"{_WORDS[500][1]} {sentence}")
+    except SQLAlchemyError:  # the page itself needs the database, to know who is signed in
+        log.exception("request %s: nor could its error page be made", number)
+        return Response(f"{_WORDS[500][0]}. {sentence}", 500, content_type="text/plain")
+
+
+def _answer(status: int, sentence: str | None = None) -> Response:
+    title, usual_sentence = _WORDS.get(status, _WORDS[500 if status >= 500 else 400])
+    words = {"title": str(title), "sentence": sentence or str(usual_sentence)}
+    if wants_json():
+        response = jsonify(error={"status": status, **words, "request_id": g.get("request_id")})
+    else:
+        response = make_response(render_template("errors/error.html", status=status, **words))
+    response.status_code = status
+    return response

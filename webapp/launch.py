@@ -1,0 +1,84 @@
+"""One command on a laptop: prepare the instance, then run every process until Ctrl-C."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import flask_migrate
+
+from webapp import broker
+from webapp.accounts.services import create_first_accounts, one_time_passwords_standing
+from webapp.config import REPOSITORY, InvalidSettings, Settings
+from webapp.core import create_core
+
+PROCESSES = ["web", "worker", "sweeper"]
+
+
+def main() -> None:
+    """Prepare, then become the process manager; exits with a message if something is unusable."""
+    os.umask(0o077)  # what these processes write is nobody else's to read
+    try:
+        settings = Settings.from_environment()
+        if settings.embedded_broker and broker.is_running(settings):
+            sys.exit(f"Firstlook runs already in {settings.instance_dir}.")
+        migrate(settings)
+    except InvalidSettings as error:
+        sys.exit(str(error))
+    if not install_bundles():
+        sys.exit("The models that are shipped could not be installed.")
+    announce(settings, first_accounts(settings))
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    processes = PROCESSES + (["broker"] if settings.embedded_broker else [])
+    honcho = [sys.executable, "-m", "honcho", "--env", os.devnull, "start"]
+    command = [*honcho, "--port", str(settings.port), *processes]
+    os.chdir(REPOSITORY)
+    os.execve(sys.executable, command, environment)
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to its newest form."""
+    with create_core(settings).app_context():
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        flask_migrate.upgrade()
+        if settings.production:
+            refuse_one_time_passwords()
+
+
+def refuse_one_time_passwords() -> None:
+    """In production nobody may hold a password that someone else has seen: exits, naming who."""
+    standing = one_time_passwords_standing()
+    if standing:
+        names = ", ".join(standing)
+        sys.exit(
+            f"One-time passwords still stand: {names}. Set others with: flask user set-password"
+        )
+
+
+def first_accounts(settings: Settings) -> list[tuple[str, str]]:
+    """The accounts of a first start, with their one-time passwords; in production none."""
+    if settings.production:
+        return []
+    with create_core(settings).app_context():
+        return create_first_accounts()
+
+
+def install_bundles() -> bool:
+    """Install the models that are shipped, in a process of its own: it may need torch."""
+    bundles = sorted(str(path.parent) for path in REPOSITORY.glob("ml/bundles/*/*/bundle.json"))
+    command = [sys.executable, "-m", "webapp.worker.install", *bundles]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode == 0
+
+
+def announce(settings: Settings, accounts: list[tuple[str, str]]) -> None:
+    """Say where to go, and the passwords of a first start, which are shown this once."""
+    for username, password in accounts:
+        print(f"  one-time password of {username:<14} {password}")
+    if accounts:
+        print("  They are not shown again, and are changed at the first sign-in.\n")
+    print(f"  Firstlook: http://{settings.host}:{settings.port}   (Ctrl-C stops it)\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

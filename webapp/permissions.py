@@ -1,0 +1,103 @@
+"""Who may do what: roles are sets of permissions, and every route names its rule."""
+
+import enum
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from flask import current_app
+from flask_babel import lazy_gettext as _l
+from flask_login import current_user
+
+from webapp.errors import Forbidden
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Permission(enum.StrEnum):
+    """Something that a role allows."""
+
+    VIEW_CASES = "view_cases"
+    SUBMIT_CASES = "submit_cases"
+    VIEW_MODELS = "view_models"
+    MANAGE_USERS = "manage_users"
+    READ_AUDIT = "read_audit"
+
+
+class Role(enum.StrEnum):
+    """A set of permissions that a user can be given; a user's roles combine."""
+
+    CLINICIAN = "clinician"
+    ADMINISTRATOR = "administrator"
+
+    @property
+    def label(self) -> str:
+        return _LABELS[self]
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return _GRANTS[self]
+
+
+_LABELS = {Role.CLINICIAN: _l("Clinician"), Role.ADMINISTRATOR: _l("Administrator")}
+_GRANTS = {
+    Role.CLINICIAN: frozenset(
+        {Permission.VIEW_CASES, Permission.SUBMIT_CASES, Permission.VIEW_MODELS}
+    ),
+    Role.ADMINISTRATOR: frozenset(
+        {Permission.MANAGE_USERS, Permission.VIEW_MODELS, Permission.READ_AUDIT}
+    ),
+}
+
+
+def public(view: Callable[P, R]) -> Callable[P, R]:
+    """Rule of a route that anyone may use."""
+    view.rule = "public"  # type: ignore[attr-defined]  # a function carries its rule for the test
+    return view
+
+
+def poll(view: Callable[P, R]) -> Callable[P, R]:
+    """Mark a route that pages call by themselves: it does not keep a session from ending."""
+    view.is_poll = True  # type: ignore[attr-defined]
+    return view
+
+
+def takes_images(view: Callable[P, R]) -> Callable[P, R]:
+    """Mark a route that may be sent images: from signed-in users only, and much at once."""
+    view.takes_images = True  # type: ignore[attr-defined]
+    return view
+
+
+def signed_in(view: Callable[P, R]) -> Callable[P, R]:
+    """Rule of a route that every signed-in user may use."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not current_user.is_authenticated:
+            return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
+        return view(*args, **kwargs)
+
+    guarded.rule = "signed_in"  # type: ignore[attr-defined]
+    return guarded
+
+
+def require(permission: Permission) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Rule of a route that needs a permission.
+
+    Raises:
+        Forbidden: the signed-in user's roles do not grant it.
+    """
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        @signed_in
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not current_user.can(permission):
+                raise Forbidden(permission)
+            return view(*args, **kwargs)
+
+        guarded.rule = permission  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate

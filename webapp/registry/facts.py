@@ -1,0 +1,191 @@
+"""What a bundle's manifest says of its model, read so that a part it lacks is only not shown."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+_FIGURES = {
+    "accuracy": _l("Accuracy"),
+    "balanced_accuracy": _l("Balanced accuracy"),
+    "macro_f1": _l("F1, mean of the findings"),
+    "macro_auc": _l("Area under the ROC curve, mean of the findings"),
+}
+_PARTS = {
+    "train": _l("Learnt from"),
+    "tune": _l("Tuned on: early stopping, calibration, limits"),
+    "test": _l("Tested on, once"),
+    "dropped": _l("Left out"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of merit, of 0 to 1, on pictures that the model had never met."""
+
+    code: str
+    label: str
+    value: float
+    interval: tuple[float, float] | None
+    """The 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """From which probability on a finding counts as present, and what follows from it."""
+
+    finding: str
+    threshold: float
+    sensitivity: float | None
+    specificity: float | None
+
+
+class Facts:
+    """The parts of a manifest that pages show."""
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self._manifest = manifest
+
+    @property
+    def modality(self) -> str:
+        """What kind of image it reads."""
+        return _text(_within(self._manifest, "reading_task").get("modality"))
+
+    @property
+    def not_for(self) -> list[str]:
+        """The uses that it must not be put to."""
+        return [text for text in map(_text, _items(self._manifest.get("not_for"))) if text]
+
+    @property
+    def network(self) -> str:
+        return _text(_within(self._manifest, "network").get("name"))
+
+    @property
+    def code_revision(self) -> str:
+        """Of the code that trained it."""
+        return _text(_within(self._manifest, "training").get("code_revision"))
+
+    @property
+    def split_sha256(self) -> str:
+        """Names which picture was learnt from, tuned on and tested on."""
+        return _text(_within(self._manifest, "training").get("split_sha256"))
+
+    @property
+    def input_size_px(self) -> float | None:
+        """The side of the square that the network sees."""
+        return _number(_within(self._manifest, "preprocess").get("size_px"))
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The figures on the locked test set."""
+        figures = []
+        for code, said in _within(self._manifest, "training", "figures").items():
+            said = said if isinstance(said, Mapping) else {"value": said}
+            value = _number(said.get("value"))
+            if value is not None:
+                label = str(_FIGURES.get(code, code.replace("_", " ")))
+                figures.append(Figure(code, label, value, _interval(said.get("interval"))))
+        return figures
+
+    @property
+    def accuracy(self) -> Figure | None:
+        return next((figure for figure in self.figures if figure.code == "accuracy"), None)
+
+    @property
+    def image_counts(self) -> list[tuple[str, int]]:
+        """How many pictures each part of the split has."""
+        counts = _within(self._manifest, "training", "images").items()
+        return [
+            (str(_PARTS.get(part, part.replace("_", " "))), count)
+            for part, count in counts
+            if isinstance(count, int)
+        ]
+
+    @property
+    def operating_points(self) -> list[OperatingPoint]:
+        """In the order of the findings, by their names."""
+        points = _within(self._manifest, "operating_points")
+        found = []
+        for finding in _items(self._manifest.get("findings")):
+            finding = _within(finding)
+            point = _within(points, _text(finding.get("code")))
+            threshold = _number(point.get("threshold"))
+            if threshold is not None:
+                found.append(
+                    OperatingPoint(
+                        _text(finding.get("name")),
+                        threshold,
+                        _number(point.get("tune_sensitivity")),
+                        _number(point.get("tune_specificity")),
+                    )
+                )
+        return found
+
+    @property
+    def abstention_limits(self) -> list[str]:
+        """When it gives no answer, a sentence each."""
+        sentences = []
+        for limit, said in _within(self._manifest, "abstention").items():
+            value = _number(said)
+            if value:
+                sentences.append(_limit(limit, value))
+        return sentences
+
+
+def share(value: float) -> str:
+    """A share in per cent with one decimal; never rounded to certainty in either direction."""
+    if 0.9995 <= value < 1:
+        return f"> 99.9{NO_BREAK}%"
+    if 0 < value < 0.0005:
+        return f"< 0.1{NO_BREAK}%"
+    return f"{value * 100:.1f}{NO_BREAK}%"
+
+
+def _limit(limit: str, value: float) -> str:
+    if limit == "confidence_below":
+        return _("No finding reaches a probability of %(share)s.", share=share(value))
+    if limit == "short_side_below_px":
+        return _("The image's short side is under %(count)s pixels.", count=f"{value:g}")
+    if limit == "contrast_below":
+        return _(
+            "The image is all but one colour: its contrast is under %(value)s of 255.",
+            value=f"{value:g}",
+        )
+    if limit == "novelty_above":
+        return _(
+            "The image is unlike those that the model learnt from: its distance is over %(value)s.",
+            value=f"{value:.3g}",
+        )
+    return f"{limit.replace('_', ' ')}: {value:g}"
+
+
+def _within(facts: Any, *path: str) -> Mapping[str, Any]:
+    for name in path:
+        facts = facts.get(name) if isinstance(facts, Mapping) else None
+    return facts if isinstance(facts, Mapping) else {}
+
+
+def _items(facts: Any) -> Sequence[Any]:
+    return facts if isinstance(facts, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
+
+
+def _interval(said: Any) -> tuple[float, float] | None:
+    if isinstance(said, list) and len(said) == 2:
+        low, high = map(_number, said)
+        if low is not None and high is not None:
+            return low, high
+    return None

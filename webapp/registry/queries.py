@@ -1,0 +1,107 @@
+"""Which model versions there are, and which one serves."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Row, Select, and_, select
+from sqlalchemy.orm import contains_eager
+
+from webapp.catalogue.models import ReadingTask
+from webapp.db import db
+from webapp.errors import NotFound
+from webapp.registry.facts import Facts
+from webapp.registry.models import Alias, ModelAlias, ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An installed version, and whether it serves."""
+
+    version: ModelVersion
+    champion_since: dt.datetime | None
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(self.version.manifest)
+
+
+def champion(reading_task_id: int) -> ModelVersion | None:
+    """The version that reads new cases of a reading task; None where none was installed."""
+    return db.session.scalars(
+        select(ModelVersion)
+        .join(ModelAlias, ModelAlias.model_version_id == ModelVersion.id)
+        .where(ModelAlias.reading_task_id == reading_task_id, ModelAlias.alias == Alias.CHAMPION)
+    ).one_or_none()
+
+
+def champions() -> list[ModelVersion]:
+    """Every version that reads new cases now."""
+    return list(
+        db.session.scalars(
+            select(ModelVersion)
+            .join(ModelAlias, ModelAlias.model_version_id == ModelVersion.id)
+            .where(ModelAlias.alias == Alias.CHAMPION)
+            .order_by(ModelVersion.id)
+        )
+    )
+
+
+def installed(bundle_sha256: str) -> ModelVersion | None:
+    """The version whose bundle has this hash; None if it was never installed."""
+    return db.session.scalars(
+        select(ModelVersion).where(ModelVersion.bundle_sha256 == bundle_sha256)
+    ).one_or_none()
+
+
+def versions_of(reading_task_id: int) -> list[ModelVersion]:
+    """Every installed version of a reading task, the latest first."""
+    return list(
+        db.session.scalars(
+            select(ModelVersion)
+            .where(ModelVersion.reading_task_id == reading_task_id)
+            .order_by(ModelVersion.installed_at.desc(), ModelVersion.id.desc())
+        )
+    )
+
+
+def installed_by_task() -> list[tuple[ReadingTask, Sequence[Installed]]]:
+    """Each reading task by name, with its versions: the champion first, then the latest."""
+    rows = db.session.execute(
+        _installed().order_by(
+            ReadingTask.name,
+            ReadingTask.id,
+            ModelAlias.since.is_(None),
+            ModelVersion.installed_at.desc(),
+            ModelVersion.id.desc(),
+        )
+    )
+    tasks: dict[ReadingTask, list[Installed]] = {}
+    for version, since in rows:
+        tasks.setdefault(version.reading_task, []).append(Installed(version, since))
+    return list(tasks.items())
+
+
+def get_installed(model_id: int) -> Installed:
+    """
+    Raises:
+        NotFound: there is none.
+    """
+    row: Row[ModelVersion, dt.datetime | None] | None = db.session.execute(
+        _installed().where(ModelVersion.id == model_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("model")
+    return Installed(*row)
+
+
+def _installed() -> Select[ModelVersion, dt.datetime | None]:
+    serves = and_(
+        ModelAlias.model_version_id == ModelVersion.id, ModelAlias.alias == Alias.CHAMPION
+    )
+    return (
+        select(ModelVersion, ModelAlias.since)
+        .join(ModelVersion.reading_task)
+        .outerjoin(ModelAlias, serves)
+        .options(contains_eager(ModelVersion.reading_task))
+    )

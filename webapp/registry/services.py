@@ -1,0 +1,79 @@
+"""Install model versions, and say which one serves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from webapp import audit
+from webapp.accounts.models import User
+from webapp.catalogue.services import add_reading_task
+from webapp.db import db, now, transaction
+from webapp.errors import Conflict
+from webapp.registry.models import Alias, ModelAlias, ModelVersion
+from webapp.registry.queries import champion, installed, versions_of
+
+
+def register(
+    *,
+    manifest: Mapping[str, Any],
+    bundle_sha256: str,
+    model_card: str,
+    actor: User | None = None,
+) -> ModelVersion:
+    """Record an installed bundle, and the reading task that it brings along. The same bundle again
+    is the same version.
+
+    Raises:
+        Conflict: this version of the reading task is another bundle, or its findings differ.
+    """
+    with transaction():
+        version = installed(bundle_sha256)
+        if version is not None:
+            return version
+        task = add_reading_task(manifest=manifest)
+        if any(other.version == manifest["version"] for other in versions_of(task.id)):
+            raise Conflict("version_taken", reading_task=task.code, version=manifest["version"])
+        version = ModelVersion(
+            reading_task=task,
+            version=manifest["version"],
+            bundle_sha256=bundle_sha256,
+            licence=manifest["licence"],
+            intended_use=manifest["intended_use"],
+            model_card=model_card,
+            manifest=dict(manifest),
+            installed_at=now(),
+        )
+        db.session.add(version)
+        db.session.flush()
+        audit.record(
+            actor=actor,
+            action="model.installed",
+            subject=version,
+            reading_task=task.code,
+            version=version.version,
+            bundle_sha256=bundle_sha256,
+        )
+        return version
+
+
+def promote_first(*, version: ModelVersion, actor: User | None = None) -> bool:
+    """Let a version serve if none serves its reading task yet; says whether it does so now."""
+    with transaction():
+        if champion(version.reading_task_id) is not None:
+            return False
+        db.session.add(
+            ModelAlias(
+                reading_task_id=version.reading_task_id,
+                alias=Alias.CHAMPION,
+                model_version=version,
+                since=now(),
+            )
+        )
+        db.session.flush()
+        audit.record(
+            actor=actor,
+            action="model.promoted",
+            subject=version,
+            version=version.version,
+            bundle_sha256=version.bundle_sha256,
+        )
+        return True

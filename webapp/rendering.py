@@ -1,0 +1,187 @@
+"""What every page needs: translations, filters, asset addresses, and fragments for htmx."""
+
+import datetime as dt
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, current_app, make_response, render_template, request, url_for
+from flask_babel import (
+    Babel,
+    format_datetime,
+    format_decimal,
+    format_timedelta,
+    get_locale,
+    gettext,
+)
+from flask_babel import lazy_gettext as _l
+from jinja2 import StrictUndefined
+from markupsafe import Markup
+
+from webapp.db import now
+from webapp.imaging import Notice
+
+babel = Babel()
+
+DISCLAIMER = _l(
+    "Firstlook supports a decision and never makes one. What is shown here comes from a model"
+    " that can be wrong; the clinician who knows the patient decides."
+)
+_ABSTENTIONS = {
+    "too_small": _l("The image is too small to show what the model looks for."),
+    "blank": _l("The image is almost empty: it has next to no contrast."),
+    "unfamiliar": _l("The image is not of the kind that the model was trained on."),
+    "uncertain": _l("No finding is probable enough to name one."),
+}
+_METADATA = {"age": _l("Age, years"), "sex": _l("Sex"), "localization": _l("Body site")}
+YEAR_SECONDS = 365 * 24 * 3600
+THEMES = ("light", "dark")
+ABSOLUTE_FORMAT = "d MMM yyyy, HH:mm:ss 'UTC'"
+DATE_FORMAT = "d MMM yyyy"
+
+
+def init_app(app: Flask) -> None:
+    """Set up translations, and what templates can use."""
+    app.config.setdefault("BABEL_DEFAULT_LOCALE", "en")
+    app.config.setdefault("BABEL_DEFAULT_TIMEZONE", "UTC")
+    babel.init_app(app)
+    # A name that a page does not know would leave a silent blank on it; better no page than that.
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(
+        when=when, moment=moment, percent=percent, seconds=seconds, sureness=sureness
+    )
+    app.jinja_env.filters.update(
+        abstention=abstention,
+        metadata_name=metadata_name,
+        notice=notice,
+        number=format_decimal,
+    )
+    app.jinja_env.globals.update(
+        asset=asset,
+        get_locale=get_locale,
+        chosen_theme=chosen_theme,
+        disclaimer=DISCLAIMER,
+        poll_pace=poll_pace,
+    )
+    app.after_request(_keep_hashed_assets)
+
+
+def when(at: dt.datetime) -> Markup:
+    """A `<time>` that says how long ago it was, and the exact moment on hover."""
+    age = now() - at
+    if age < dt.timedelta(seconds=10):
+        words = gettext("just now")
+    elif age < dt.timedelta(days=7):
+        words = format_timedelta(-age, threshold=1, add_direction=True)
+    else:
+        words = format_datetime(at, DATE_FORMAT)
+    return _time(at, words, kind="relative")
+
+
+def moment(at: dt.datetime) -> Markup:
+    """A `<time>` that shows the exact moment."""
+    return _time(at, format_datetime(at, ABSOLUTE_FORMAT), kind="absolute")
+
+
+def _time(at: dt.datetime, words: str, *, kind: str) -> Markup:
+    return Markup('<time datetime="{}" title="{}" data-time="{}">{}</time>').format(
+        at.astimezone(dt.UTC).isoformat(timespec="seconds"),
+        format_datetime(at, ABSOLUTE_FORMAT),
+        kind,
+        words,
+    )
+
+
+def percent(probability: float) -> str:
+    """A probability in whole per cent; never rounded to certainty in either direction."""
+    if 0.995 <= probability < 1:
+        return "> 99\N{NO-BREAK SPACE}%"
+    if 0 < probability < 0.005:
+        return "< 1\N{NO-BREAK SPACE}%"
+    return f"{probability * 100:.0f}\N{NO-BREAK SPACE}%"
+
+
+def seconds(milliseconds: float) -> str:
+    """A duration in the unit that reads best."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f}\N{NO-BREAK SPACE}ms"
+    return f"{milliseconds / 1000:.1f}\N{NO-BREAK SPACE}s"
+
+
+def sureness(probability: float) -> str:
+    """How sure a model is, in words."""
+    if probability >= 0.95:
+        return gettext("The model is very sure.")
+    if probability >= 0.8:
+        return gettext("The model is fairly sure.")
+    if probability >= 0.6:
+        return gettext("The model is not very sure.")
+    return gettext("The model is unsure.")
+
+
+def abstention(reason: str) -> str:
+    """Why a model gave no answer, in words. Bundles define the reasons, and may bring new ones."""
+    known = _ABSTENTIONS.get(reason)
+    return (
+        str(known) if known else gettext("The model held its answer back (%(code)s).", code=reason)
+    )
+
+
+def metadata_name(name: str) -> str:
+    """What a metadata value that models are fed is called on a page."""
+    return str(_METADATA.get(name, name))
+
+
+def notice(code: str) -> str:
+    """What was changed of an image on its way in."""
+    return str(Notice(code).label)
+
+
+def poll_pace(since: dt.datetime) -> str:
+    """How often a page asks about work that waits since then, as an htmx interval.
+
+    Quick while a person watches for it, slower the longer it takes.
+    """
+    age = now() - since
+    if age < dt.timedelta(seconds=30):
+        return "1s"
+    if age < dt.timedelta(minutes=5):
+        return "3s"
+    return "15s"
+
+
+def fragment(template: str, **context: Any) -> Response:
+    """Render a part of a page for htmx to swap in; never kept by any cache."""
+    response = make_response(render_template(template, **context))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def asset(path: str) -> str:
+    """The address of a file of static/, which changes when the file does."""
+    file = Path(current_app.static_folder or "") / path
+    return url_for("static", filename=path, v=_content_hash(file, file.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=256)
+def _content_hash(file: Path, _changed_ns: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _keep_hashed_assets(response: Response) -> Response:
+    """Let browsers keep a file whose address names its content; others they ask about each time."""
+    if request.endpoint == "static" and response.status_code in (200, 304):
+        hashed = "v" in request.args
+        response.headers["Cache-Control"] = (
+            f"public, max-age={YEAR_SECONDS}, immutable" if hashed else "no-cache"
+        )
+    return response
+
+
+def chosen_theme() -> str:
+    """`light` or `dark` if this browser chose one; empty where it follows the device."""
+    theme = request.cookies.get("theme", "")
+    return theme if theme in THEMES else ""

@@ -1,0 +1,173 @@
+"""What protects every page: keys, cookies, headers, limits, and the rules of a session."""
+
+import secrets
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, abort, current_app, g, redirect, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import LoginManager, current_user
+from flask_wtf.csrf import CSRFProtect
+from sqlalchemy import select
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from webapp import error_pages
+from webapp.accounts import queries, services
+from webapp.accounts.models import User
+from webapp.config import Settings
+from webapp.db import db
+from webapp.errors import Forbidden
+from webapp.keys import kept_key
+from webapp.permissions import public
+
+MEGABYTE = 1024 * 1024
+FORM_BYTES_MAX = MEGABYTE
+UPLOAD_BYTES_MAX = 20 * 25 * MEGABYTE + FORM_BYTES_MAX
+HEADERS = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "font-src 'self'",
+            "manifest-src 'self'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        )
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+OPEN_WITH_ONE_TIME_PASSWORD = {
+    "static",
+    "healthz",
+    "accounts.account",
+    "accounts.sign_in",
+    "accounts.sign_out",
+    "accounts.session_status",
+    "accounts.stay",
+}
+
+csrf = CSRFProtect()
+login_manager = LoginManager()
+login_manager.session_protection = None  # sessions are rows; a changed address is no reason to end
+
+
+def init_app(app: Flask) -> None:
+    """Protect an application; before its blueprints are registered."""
+    settings: Settings = app.config["FIRSTLOOK"]
+    app.secret_key = settings.secret_key or kept_key(settings.instance_dir / "keys" / "secret.key")
+    app.config.update(
+        # The prefix makes browsers refuse the cookie from elsewhere, but needs https.
+        SESSION_COOKIE_NAME=f"{'__Host-' if settings.production else ''}firstlook_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.production,
+        MAX_CONTENT_LENGTH=FORM_BYTES_MAX,
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
+    app.before_request(_begin)  # before the form is read, which checking its token does
+    csrf.init_app(app)
+    app.before_request(_ask_for_own_password)
+    app.after_request(_add_headers)
+    login_manager.init_app(app)
+    error_pages.init_app(app)
+    app.add_url_rule("/healthz", view_func=healthz)
+
+
+@public
+def healthz() -> ResponseReturnValue:
+    """Whether this process can answer, the database included."""
+    db.session.execute(select(1))
+    return Response("ok\n", content_type="text/plain")
+
+
+def begin_session(token: str) -> None:
+    """Make the browser hold this session and nothing of the one before it."""
+    session.clear()
+    session["token"] = token
+
+
+def own_path(target: str | None) -> str | None:
+    """`target` if it leads to a page of ours; None if it might lead elsewhere."""
+    if not target or not target.startswith("/") or target.startswith("//"):
+        return None
+    if "\\" in target or any(ord(character) <= 32 for character in target):
+        return None
+    return target
+
+
+def _view_is(mark: str) -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return getattr(view, mark, False)
+
+
+def _begin() -> ResponseReturnValue | None:
+    g.request_id = secrets.token_hex(8)
+    if _view_is("takes_images"):
+        if not current_user.is_authenticated:
+            return login_manager.unauthorized()
+        request.max_content_length = UPLOAD_BYTES_MAX
+    return None
+
+
+@login_manager.request_loader
+def _load_user(_request: object) -> User | None:
+    token = session.get("token")
+    user_session = queries.live_session(token) if token else None
+    if user_session is None:
+        return None
+    if not _view_is("is_poll"):
+        services.keep_alive(user_session)
+    g.user_session = user_session
+    return user_session.user
+
+
+@login_manager.unauthorized_handler
+def _unauthorized() -> ResponseReturnValue:
+    """A person goes to the sign-in page, and back from there; a script is told.
+
+    Back to the page, without its query: that may hold an identifier, and addresses end up in the
+    history of browsers and in the logs of proxies.
+    """
+    if _view_is("is_poll") or error_pages.wants_json() or "HX-Request" in request.headers:
+        abort(401)
+    if request.method in ("GET", "HEAD"):
+        target = request.path
+    else:
+        referrer = urlsplit(request.referrer or "")
+        target = referrer.path if referrer.netloc == request.host else ""
+    return redirect(url_for("accounts.sign_in", next=own_path(target)), 303)
+
+
+def _ask_for_own_password() -> ResponseReturnValue | None:
+    if request.endpoint is None or request.endpoint in OPEN_WITH_ONE_TIME_PASSWORD:
+        return None
+    if not (current_user.is_authenticated and current_user.password_is_one_time):
+        return None
+    if _view_is("is_poll") or error_pages.wants_json():
+        raise Forbidden("one_time_password")
+    return redirect(url_for("accounts.account"), 303)
+
+
+def _add_headers(response: Response) -> Response:
+    settings: Settings = current_app.config["FIRSTLOOK"]
+    response.headers.update(HEADERS)
+    if settings.production:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    if "request_id" in g:
+        response.headers["X-Request-ID"] = g.request_id
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,76 @@
+"""Sees to it that nothing is forgotten: `python -m webapp.sweeper`.
+
+Every two seconds it ends the attempts of workers that went silent, and rings for work that nobody
+has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from webapp import audit, queue
+from webapp.assessments.queries import unclaimed_count
+from webapp.assessments.services import return_expired_leases
+from webapp.config import InvalidSettings, Settings
+from webapp.core import create_core
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 2
+ANCHOR_SECONDS = 60
+
+
+def main() -> None:
+    """Sweep until told to stop. Trouble with the database or the broker is waited out."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        app = create_core()
+    except InvalidSettings as error:
+        sys.exit(str(error))
+    settings: Settings = app.config["FIRSTLOOK"]
+    anchored_at = float("-inf")
+    while not stop.is_set():
+        anchors = time.monotonic() - anchored_at >= ANCHOR_SECONDS
+        with app.app_context():
+            sweep(bells=settings.worker_processes, anchors=anchors)
+        if anchors:
+            anchored_at = time.monotonic()
+        stop.wait(SWEEP_SECONDS)
+
+
+def sweep(*, bells: int, anchors: bool) -> None:
+    """Do each duty once, whatever becomes of the others."""
+    _attempt(return_expired_leases)
+    _attempt(lambda: ring_for_unclaimed(bells=bells))
+    if anchors:
+        _attempt(audit.append_anchor)
+
+
+def ring_for_unclaimed(*, bells: int) -> int:
+    """Ring until `bells` rings wait for a worker, or as many as there is work; says how often."""
+    waiting = unclaimed_count()
+    if not waiting:
+        return 0
+    missing = min(bells, waiting) - queue.unheard_count()
+    for count in range(missing):
+        if not queue.ring():
+            return count
+    return max(missing, 0)
+
+
+def _attempt(duty: Callable[[], object]) -> None:
+    try:
+        duty()
+    except queue.BROKER_ERRORS as error:
+        log.warning("the broker is away: %s", error)
+    except Exception:
+        log.exception("a sweep went wrong and is tried again")
+
+
+if __name__ == "__main__":
+    main()

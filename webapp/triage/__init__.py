@@ -1,0 +1,1 @@
+"""What a clinician sees: new case, worklist, case page, patient page."""

@@ -1,0 +1,462 @@
+"""What clinicians fill in: a new case, the filters of the worklist, a patient's particulars."""
+
+import enum
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+from flask import current_app, url_for
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_babel import ngettext
+from flask_wtf import FlaskForm
+from flask_wtf.file import MultipleFileField
+from itsdangerous import BadSignature, Signer
+from markupsafe import Markup, escape
+from wtforms import (
+    BooleanField,
+    Field,
+    Form,
+    HiddenField,
+    IntegerField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.fields import SelectChoice
+from wtforms.validators import (
+    InputRequired,
+    Length,
+    NumberRange,
+    Optional,
+    StopValidation,
+    ValidationError,
+)
+
+from webapp import imaging
+from webapp.accounts.models import Site, User
+from webapp.assessments.models import State
+from webapp.cases.models import Image, Patient, Sex
+from webapp.cases.queries import normal_identifier
+from webapp.cases.services import FIRST_BIRTH_YEAR, MAX_IMAGES, Particulars
+from webapp.catalogue.models import Priority, ReadingTask
+from webapp.db import now
+from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
+from webapp.triage.queries import Filters, Sort
+from webapp.triage.services import Submission, Upload
+
+IDENTIFIER_LENGTH = Patient.identifier.type.length
+OLDEST_YEARS = 130
+NOTE_LENGTH = 4000
+BODY_SITE_LENGTH = 60
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+Member = TypeVar("Member", bound=enum.StrEnum)
+
+
+class WholeNumberField(IntegerField):
+    """An integer that says plainly what it wants."""
+
+    def process_formdata(self, valuelist: list[Any]) -> None:
+        self.data = None  # what was emptied is not what it began with
+        try:
+            super().process_formdata([value for value in valuelist if value.strip()])
+        except ValueError as error:
+            raise ValueError(_("Enter a whole number in digits.")) from error
+
+    def pre_validate(self, form: Form) -> None:
+        """What is no number is not held to more."""
+        if self.process_errors:
+            raise StopValidation
+
+
+class _Labelled(Protocol):
+    @property
+    def value(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+
+def _choices(members: Iterable[_Labelled]) -> list[SelectChoice]:
+    return [SelectChoice(member.value, member.label) for member in members]
+
+
+def _rows_to_choose(rows: Sequence[ReadingTask] | Sequence[Site]) -> list[SelectChoice]:
+    """Where there are several, none is chosen beforehand: nobody would notice the wrong one."""
+    prompt = [SelectChoice("", _l("Choose"))] if len(rows) > 1 else []
+    return prompt + [SelectChoice(str(row.id), row.name) for row in rows]
+
+
+def _number_or_none(text: str | int | None) -> int | None:
+    return int(text) if text else None
+
+
+_ANY = SelectChoice("", _l("Any"))
+
+
+def _one_line_end(text: str | None) -> str | None:
+    """Browsers send each line end as two characters, which must not count against the limit."""
+    return text.replace("\r\n", "\n") if text else text
+
+
+def _birth_year_field() -> WholeNumberField:
+    return WholeNumberField(_l("Birth year"), [Optional()])
+
+
+def _sex_field() -> SelectField:
+    return SelectField(_l("Sex"), choices=_choices(Sex), coerce=Sex, default=Sex.UNKNOWN)
+
+
+class PatientForm(FlaskForm):
+    """The particulars of a patient on record."""
+
+    birth_year = _birth_year_field()
+    sex = _sex_field()
+
+    def validate_birth_year(self, field: Field) -> None:
+        """Nobody is born after today."""
+        this_year = now().year
+        if not FIRST_BIRTH_YEAR <= field.data <= this_year:
+            raise ValidationError(
+                _(
+                    "Enter a year from %(first)s to %(last)s.",
+                    first=FIRST_BIRTH_YEAR,
+                    last=this_year,
+                )
+            )
+
+
+class CorrectionForm(PatientForm):
+    """A correction of them: what is to be on record, and what was when the page was made."""
+
+    shown = HiddenField()
+
+    def __init__(self, patient: Patient) -> None:
+        super().__init__(obj=patient)
+        if not self.is_submitted():
+            self._show(Particulars.of(patient))
+
+    def validate_shown(self, field: Field) -> None:
+        """A page that does not say what it showed cannot be told from a stale one."""
+        try:
+            self.shown_particulars()
+        except ValueError as error:
+            raise ValidationError(_("Load this page again before you correct anything.")) from error
+
+    def shown_particulars(self) -> Particulars:
+        """
+        Raises:
+            ValueError: the field does not say them.
+        """
+        birth_year, _space, sex = (self.shown.data or "").partition(" ")
+        return Particulars(birth_year=_number_or_none(birth_year), sex=Sex(sex))
+
+    def corrected(self) -> Particulars:
+        """What is to be on record, once the form is valid."""
+        return Particulars(birth_year=self.birth_year.data, sex=self.sex.data)
+
+    def explain(self, conflict: Conflict) -> None:
+        """Show both versions; sending the form again then keeps the one in its fields."""
+        on_record: Particulars = conflict.facts["on_record"]
+        self.form_errors.append(
+            _(
+                "Someone has changed this patient meanwhile. On record now: %(recorded)s."
+                " You entered: %(entered)s. Save again to keep what you entered.",
+                recorded=_in_words(on_record),
+                entered=_in_words(self.corrected()),
+            )
+        )
+        self._show(on_record)
+
+    def _show(self, particulars: Particulars) -> None:
+        self.shown.data = f"{particulars.birth_year or ''} {particulars.sex}"
+
+
+def _in_words(particulars: Particulars) -> str:
+    born = _("born %(year)s", year=particulars.birth_year or _("unknown"))
+    return f"{born}, {_('sex')} {particulars.sex.label}"
+
+
+class NewCaseForm(PatientForm):
+    """A new case: the patient, the question, and the images.
+
+    Validating it cleans the images; each one that cannot be kept has a sentence of its own.
+    """
+
+    form_token = HiddenField()
+    site_id = SelectField(
+        _l("Site"), [InputRequired(_l("Choose the patient's site."))], coerce=_number_or_none
+    )
+    identifier = StringField(
+        _l("Patient identifier"),
+        [
+            InputRequired(_l("Enter the identifier that your site knows the patient by.")),
+            Length(max=IDENTIFIER_LENGTH, message=_l("At most %(max)d characters.")),
+        ],
+        filters=[lambda text: normal_identifier(text or "")],
+    )
+    birth_year = _birth_year_field()
+    sex = _sex_field()
+    reading_task = SelectField(
+        _l("Reading task"),
+        [InputRequired(_l("Choose what is to be read."))],
+        coerce=_number_or_none,
+    )
+    priority = SelectField(
+        _l("Priority"),
+        choices=_choices(Priority),
+        coerce=Priority,
+        default=Priority.ROUTINE,
+    )
+    age_at_acquisition_years = WholeNumberField(
+        _l("Age when the images were taken"),
+        [
+            Optional(),
+            NumberRange(0, OLDEST_YEARS, _l("Enter an age from %(min)s to %(max)s years.")),
+        ],
+    )
+    body_site = StringField(
+        _l("Body site"),
+        [Optional(), Length(max=BODY_SITE_LENGTH, message=_l("At most %(max)d characters."))],
+    )
+    note = TextAreaField(
+        _l("Note"),
+        [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
+        filters=[_one_line_end],
+    )
+    images = MultipleFileField(_l("Images"))
+    confirm_duplicates = BooleanField(_l("This is right: file it for this patient as well"))
+
+    def __init__(
+        self,
+        *,
+        actor: User,
+        reading_tasks: Sequence[ReadingTask],
+        takes_body_site: bool,
+        patient: Patient | None = None,
+    ) -> None:
+        super().__init__(obj=patient)
+        self._signer = Signer(current_app.secret_key or "", salt=f"new-case-{actor.id}")
+        self._sites = sorted(actor.sites, key=lambda site: site.name)
+        self.uploads: list[Upload] = []
+        self.reading_task.choices = _rows_to_choose(reading_tasks)
+        self.site_id.choices = _rows_to_choose(self._sites)
+        if len(self._sites) == 1:
+            del self.site_id
+        if not takes_body_site:
+            del self.body_site
+        if not self.is_submitted():
+            self.renew_token()
+
+    def renew_token(self) -> None:
+        """Make this another form, whose sending makes another case."""
+        self.form_token.data = self._signer.sign(secrets.token_hex(12)).decode()
+
+    def validate_form_token(self, field: Field) -> None:
+        """The token must be one that was made for this user."""
+        try:
+            self._signer.unsign(field.data or "")
+        except BadSignature as error:
+            self.renew_token()
+            raise ValidationError(_("This form had expired. Please send it again.")) from error
+
+    def validate_identifier(self, field: Field) -> None:
+        """Spaces alone are no identifier."""
+        if not field.data:
+            raise ValidationError(_("Enter the identifier that your site knows the patient by."))
+
+    def validate_age_at_acquisition_years(self, field: Field) -> None:
+        """Nobody was older when an image was taken than they can be today."""
+        birth_year = self.birth_year.data
+        if birth_year is not None and field.data > max(0, now().year - birth_year):
+            raise ValidationError(
+                _("Someone born in %(year)s cannot have been so old.", year=birth_year)
+            )
+
+    def validate_images(self, field: Field) -> None:
+        """Clean the images; say of each one that is refused why."""
+        files = field.data or []
+        if not files:
+            raise ValidationError(_("Add at least one image."))
+        if len(files) > MAX_IMAGES:
+            raise ValidationError(
+                _(
+                    "%(count)s images are too many: at most %(limit)s make a case.",
+                    count=len(files),
+                    limit=MAX_IMAGES,
+                )
+            )
+        refusals = []
+        for file in files:
+            try:
+                cleaned = imaging.clean(file.read(imaging.MAX_BYTES + 1))
+            except ImageRejected as error:
+                sentence = imaging.explain(error.reason, error.facts)
+                refusals.append(f"{file.filename}: {sentence}")
+            else:
+                self.uploads.append(Upload(cleaned, file.filename))
+        field.errors = [*field.errors, *refusals]
+        if refusals:
+            raise ValidationError(
+                ngettext(
+                    "%(num)s image cannot be kept, so nothing was sent. Please choose again.",
+                    "%(num)s images cannot be kept, so nothing was sent. Please choose again.",
+                    len(refusals),
+                )
+            )
+
+    def submission(self) -> Submission:
+        """What the form asks for, once it is valid."""
+        return Submission(
+            form_token=self.form_token.data,
+            site_id=self.site_id.data if self.site_id else self._sites[0].id,
+            identifier=self.identifier.data,
+            birth_year=self.birth_year.data,
+            sex=self.sex.data,
+            reading_task_id=self.reading_task.data,
+            priority=self.priority.data,
+            age_at_acquisition_years=self.age_at_acquisition_years.data,
+            body_site=self.body_site.data if self.body_site else None,
+            note=self.note.data or "",
+            uploads=tuple(self.uploads),
+            confirm_duplicates=self.confirm_duplicates.data,
+        )
+
+    def explain(self, conflict: Conflict) -> None:
+        """Say at the fields concerned what stands against the case."""
+        match conflict.reason:
+            case "patient_differs":
+                self._explain_patient(conflict.facts["on_record"])
+            case "filed_elsewhere":
+                self._add_errors(
+                    self.confirm_duplicates,
+                    *(filed_elsewhere(image) for image in conflict.facts["images"]),
+                )
+            case "form_used":
+                self.renew_token()
+                case_id = conflict.facts["case_id"]
+                link = Markup('<a href="{}">{}</a>').format(
+                    url_for("triage.case", case_id=case_id), _("case %(id)s", id=case_id)
+                )
+                sentence = _(
+                    "This form was already sent and became {case}. What it says now is not the"
+                    " same, and was not filed. Send it again to file another case."
+                )
+                self.form_errors.append(escape(sentence).format(case=link))
+            case "no_model":
+                self._add_errors(self.reading_task, _("No model reads this at present."))
+            case _:
+                raise conflict
+
+    def _explain_patient(self, on_record: Particulars) -> None:
+        birth_year, sex = on_record.birth_year, on_record.sex
+        advice = _("Check the identifier, or correct the patient on record first.")
+        if birth_year not in (None, self.birth_year.data) and self.birth_year.data is not None:
+            sentence = _(
+                "On record, this patient was born in %(recorded)s; you entered %(entered)s.",
+                recorded=birth_year,
+                entered=self.birth_year.data,
+            )
+            self._add_errors(self.birth_year, f"{sentence} {advice}")
+        if Sex.UNKNOWN not in (sex, self.sex.data) and sex is not self.sex.data:
+            sentence = _(
+                "On record, this patient's sex is %(recorded)s; you entered %(entered)s.",
+                recorded=sex.label,
+                entered=self.sex.data.label,
+            )
+            self._add_errors(self.sex, f"{sentence} {advice}")
+
+    def _add_errors(self, field: Field, *sentences: str) -> None:
+        field.errors = [*field.errors, *sentences]
+
+
+class WorklistForm(Form):
+    """The filters of the worklist, from a query string; what cannot be used is left out."""
+
+    identifier = StringField(
+        _l("Patient identifier begins with"),
+        filters=[lambda text: normal_identifier(text or "")[:IDENTIFIER_LENGTH]],
+    )
+    state = SelectField(
+        _l("State"),
+        choices=[_ANY, *_choices(state for state in State if state is not State.CANCELLED)],
+    )
+    priority = SelectField(_l("Priority"), choices=[_ANY, *_choices(reversed(Priority))])
+    reading_task = SelectField(_l("Reading task"))
+    sort = SelectField(
+        _l("Order"),
+        choices=_choices(Sort),
+        default=Sort.PRIORITY.value,
+    )
+
+    def __init__(self, arguments: Any, *, reading_tasks: Sequence[ReadingTask]) -> None:
+        super().__init__(arguments)
+        self._reading_task_ids = {task.code: task.id for task in reading_tasks}
+        self.reading_task.choices = [
+            _ANY,
+            *(SelectChoice(task.code, task.name) for task in reading_tasks),
+        ]
+
+    def filters(self) -> Filters:
+        """The filters that were asked for."""
+        return Filters(
+            identifier=self.identifier.data or "",
+            state=_member(State, self.state.data),
+            priority=_member(Priority, self.priority.data),
+            reading_task_id=self._reading_task_ids.get(self.reading_task.data),
+            sort=_member(Sort, self.sort.data) or Sort.PRIORITY,
+        )
+
+    def arguments(self) -> dict[str, str]:
+        """The part of the query string that says the same again."""
+        return {name: value for name, value in self.data.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCheck:
+    """What a script asks before it sends images: whether they are filed for someone else."""
+
+    sha256s: tuple[str, ...]
+    """Of the files as they are."""
+    site_id: int
+    identifier: str
+
+    @classmethod
+    def parse(cls, asked: Any, *, actor: User) -> Self:
+        """
+        Raises:
+            Invalid: this is no such question.
+            NotFound: the site is not one of the actor's.
+        """
+        match asked:
+            case {
+                "site_id": int() | None as site_id,
+                "sha256s": list(sha256s),
+                "identifier": str(identifier),
+            }:
+                pass
+            case _:
+                raise Invalid("image_check")
+        if len(actor.site_ids) == 1:
+            (site_id,) = actor.site_ids  # the form does not ask for it
+        if site_id not in actor.site_ids:
+            raise NotFound("site")
+        hashes = [text for text in sha256s if isinstance(text, str) and _SHA256.fullmatch(text)]
+        return cls(tuple(hashes[:MAX_IMAGES]), site_id, normal_identifier(identifier))
+
+
+def filed_elsewhere(image: Image) -> str:
+    """A sentence on an image that is filed for another patient already."""
+    return _(
+        "An image is already filed for another patient: %(identifier)s, case %(case_id)s.",
+        identifier=image.case.patient.identifier,
+        case_id=image.case_id,
+    )
+
+
+def _member(kind: type[Member], value: str | None) -> Member | None:
+    return kind(value) if value in list(kind) else None

@@ -1,0 +1,277 @@
+"""The pages of clinicians: worklist, new case, case, images, patient."""
+
+from flask import (
+    Blueprint,
+    Response,
+    flash,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_login import current_user
+
+from webapp import audit, imaging, storage
+from webapp.accounts.models import User
+from webapp.cases.models import Patient
+from webapp.cases.queries import get_case, get_image, get_patient, images_filed_elsewhere
+from webapp.cases.services import MAX_IMAGES
+from webapp.db import MAX_ID
+from webapp.errors import Conflict, Invalid
+from webapp.permissions import Permission, poll, require, signed_in, takes_images
+from webapp.rendering import fragment
+from webapp.triage import queries, services
+from webapp.triage.forms import (
+    CorrectionForm,
+    ImageCheck,
+    NewCaseForm,
+    WorklistForm,
+    filed_elsewhere,
+)
+
+blueprint = Blueprint("triage", __name__)
+
+LIMITS = {"image_count": MAX_IMAGES, "image_mb": imaging.MAX_BYTES // 1_000_000}
+
+
+@blueprint.get("/")
+@signed_in
+def home() -> ResponseReturnValue:
+    """The page where a user's work begins."""
+    if current_user.can(Permission.VIEW_CASES):
+        return redirect(url_for("triage.worklist"))
+    return redirect(url_for("accounts.users"))
+
+
+@blueprint.get("/cases")
+@require(Permission.VIEW_CASES)
+def worklist() -> ResponseReturnValue:
+    """One page of the worklist. Looking for an identifier is on record, without the identifier."""
+    form = WorklistForm(request.args, reading_tasks=queries.offered_reading_tasks())
+    filters = form.filters()
+    page = queries.worklist(
+        actor=_actor(), filters=filters, number=request.args.get("page", 1, type=int)
+    )
+    if filters.identifier:
+        audit.record_look(
+            actor=_actor(),
+            action="case.searched",
+            length=len(filters.identifier),
+            count=page.total,
+            count_is_capped=page.total_is_capped,
+        )
+    return render_template(
+        "triage/worklist.html", page=page, filters=form, filter_arguments=form.arguments()
+    )
+
+
+@blueprint.get("/cases/rows")
+@require(Permission.VIEW_CASES)
+@poll
+def worklist_rows() -> ResponseReturnValue:
+    """The rows of the worklist that a page still waits for, as they are now."""
+    numbers = map(_row_number, request.args.get("ids", "").split(","))
+    case_ids = [number for number in numbers if number is not None]
+    return fragment(
+        "triage/_rows.html",
+        rows=queries.rows(actor=_actor(), case_ids=case_ids),
+        show_patient="of_patient" not in request.args,
+    )
+
+
+@blueprint.get("/cases/new")
+@require(Permission.SUBMIT_CASES)
+def new_case() -> ResponseReturnValue:
+    """An empty form, or one that is begun for a patient on record."""
+    patient_id = _row_number(request.args.get("patient_id", ""))
+    patient = get_patient(actor=_actor(), patient_id=patient_id) if patient_id else None
+    if patient is not None:
+        audit.record_look(actor=_actor(), action="patient.opened", subject=patient)
+    return _new_case_page(_new_case_form(patient))
+
+
+@blueprint.post("/cases/new")
+@require(Permission.SUBMIT_CASES)
+@takes_images
+def submit_case() -> ResponseReturnValue:
+    """File a case and go to its page, or show the form again with what stands against it."""
+    form = _new_case_form()
+    if form.validate():
+        try:
+            case = services.submit(actor=_actor(), submission=form.submission())
+        except Conflict as conflict:
+            form.explain(conflict)
+            _record_duplicates(len(conflict.facts.get("images", ())))
+        else:
+            page = url_for("triage.case", case_id=case.id)
+            # A script that shows the progress cannot see a redirect, only where it ended.
+            by_script = request.headers.get("X-Requested-With") == "XMLHttpRequest"
+            return ({"location": page}, 201) if by_script else redirect(page, 303)
+    return _new_case_page(form), 422
+
+
+@blueprint.post("/cases/check-images")
+@require(Permission.SUBMIT_CASES)
+def check_images() -> ResponseReturnValue:
+    """Before anything is sent: which files, by SHA-256, are filed for another patient already."""
+    actor = _actor()
+    asked = ImageCheck.parse(_json(), actor=actor)
+    images = images_filed_elsewhere(
+        actor=actor,
+        original_sha256s=asked.sha256s,
+        site_id=asked.site_id,
+        identifier=asked.identifier,
+    )
+    _record_duplicates(len(images))
+    return {
+        "warnings": [
+            {"sha256": image.original_sha256, "sentence": filed_elsewhere(image)}
+            for image in images
+        ]
+    }
+
+
+@blueprint.get("/cases/<int:case_id>")
+@require(Permission.VIEW_CASES)
+def case(case_id: int) -> ResponseReturnValue:
+    """A case with its answer, its images, and what was answered earlier."""
+    case = get_case(actor=_actor(), case_id=case_id)
+    assessment, *history = queries.readings(case)
+    audit.record_look(actor=_actor(), action="case.opened", subject=case)
+    return render_template("triage/case.html", case=case, assessment=assessment, history=history)
+
+
+@blueprint.get("/cases/<int:case_id>/status")
+@require(Permission.VIEW_CASES)
+@poll
+def case_status(case_id: int) -> ResponseReturnValue:
+    """The part of a case's page that says where its assessment stands."""
+    case = get_case(actor=_actor(), case_id=case_id)
+    return fragment("triage/_status.html", case=case, assessment=queries.readings(case)[0])
+
+
+@blueprint.post("/cases/<int:case_id>/retry")
+@require(Permission.SUBMIT_CASES)
+def retry_assessment(case_id: int) -> ResponseReturnValue:
+    """Have a case whose reading failed read again."""
+    case = get_case(actor=_actor(), case_id=case_id)
+    try:
+        services.retry(actor=_actor(), case=case)
+    except Conflict:
+        flash(_("This case has not failed, or someone has sent it to be read again already."))
+    return redirect(url_for("triage.case", case_id=case.id), 303)
+
+
+@blueprint.get("/images/<int:image_id>")
+@require(Permission.VIEW_CASES)
+def image(image_id: int) -> ResponseReturnValue:
+    """An image in full, as it is stored."""
+    image = get_image(actor=_actor(), image_id=image_id)
+    audit.record_look(actor=_actor(), action="image.opened", subject=image, case_id=image.case_id)
+    return _picture(image.sha256, image.media_type, f"image-{image.id}")
+
+
+@blueprint.get("/images/<int:image_id>/thumbnail")
+@require(Permission.VIEW_CASES)
+@poll
+def thumbnail(image_id: int) -> ResponseReturnValue:
+    """A small picture of an image, for lists; rows that refresh themselves ask for it as well."""
+    image = get_image(actor=_actor(), image_id=image_id)
+    return _picture(image.thumbnail_sha256, "image/jpeg", f"thumbnail-{image.id}")
+
+
+@blueprint.get("/patients/<int:patient_id>")
+@require(Permission.VIEW_CASES)
+def patient(patient_id: int) -> ResponseReturnValue:
+    """A patient with all their cases."""
+    patient = get_patient(actor=_actor(), patient_id=patient_id)
+    return _patient_page(patient, CorrectionForm(patient))
+
+
+@blueprint.post("/patients/<int:patient_id>")
+@require(Permission.SUBMIT_CASES)
+def correct_patient(patient_id: int) -> ResponseReturnValue:
+    """Change what is on record of a patient."""
+    patient = get_patient(actor=_actor(), patient_id=patient_id)
+    form = CorrectionForm(patient)
+    if not form.validate():
+        return _patient_page(patient, form), 422
+    try:
+        services.correct_patient(
+            actor=_actor(),
+            patient=patient,
+            shown=form.shown_particulars(),
+            corrected=form.corrected(),
+        )
+    except Conflict as conflict:
+        form.explain(conflict)
+        return _patient_page(patient, form), conflict.status
+    flash(_("The patient's particulars are on record."), "good")
+    return redirect(url_for("triage.patient", patient_id=patient.id), 303)
+
+
+def _actor() -> User:
+    return current_user._get_current_object()
+
+
+def _json() -> object:
+    try:
+        return request.get_json()
+    except RecursionError as error:
+        raise Invalid("json") from error
+
+
+def _record_duplicates(count: int) -> None:
+    """A warning names other patients: that they were shown is on record."""
+    if count:
+        audit.record_look(actor=_actor(), action="duplicates.shown", count=count)
+
+
+def _row_number(text: str) -> int | None:
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else MAX_ID + 1
+    return number if number <= MAX_ID else None
+
+
+def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
+    return NewCaseForm(
+        actor=_actor(),
+        reading_tasks=queries.offered_reading_tasks(),
+        takes_body_site=queries.any_model_takes_body_site(),
+        patient=patient,
+    )
+
+
+def _new_case_page(form: NewCaseForm) -> str:
+    return render_template(
+        "triage/new_case.html",
+        form=form,
+        reading_tasks=form.reading_task.choices,
+        limits=LIMITS,
+    )
+
+
+def _patient_page(patient: Patient, form: CorrectionForm) -> str:
+    audit.record_look(actor=_actor(), action="patient.opened", subject=patient)
+    return render_template(
+        "triage/patient.html",
+        patient=patient,
+        cases=queries.rows_of_patient(patient),
+        form=form,
+    )
+
+
+def _picture(sha256: str, media_type: str, name: str) -> Response:
+    """Stored bytes, which a browser may keep but has to ask about each time it shows them."""
+    is_kept = request.if_none_match.contains(sha256)
+    response = Response(
+        b"" if is_kept else storage.get(sha256), 304 if is_kept else 200, mimetype=media_type
+    )
+    response.set_etag(sha256)
+    response.cache_control.private = True
+    response.cache_control.no_cache = True
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    extension = media_type.rpartition("/")[2]
+    response.headers["Content-Disposition"] = f'inline; filename="{name}.{extension}"'
+    return response

@@ -1,0 +1,1 @@
+"""The one room that knows both the database and the models."""

@@ -1,0 +1,112 @@
+"""Install bundles: `python -m webapp.worker.install ml/bundles/*/*`.
+
+Each one is verified, copied under its hash, exported, tested on the images that it brings along,
+and registered; the first of a reading task serves it from then on. What is installed already is
+left as it is, and costs no time.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from ml import bundle as bundles
+from ml import predictor
+from ml.bundle import Bundle, BundleError
+from ml.engines import EngineError
+from webapp.config import InvalidSettings, Settings, current_settings
+from webapp.core import create_core
+from webapp.errors import Conflict
+from webapp.registry.queries import installed
+from webapp.registry.services import promote_first, register
+from webapp.worker import predictors
+
+MODEL_CARD = "MODEL_CARD.md"
+
+
+class SelfTestFailed(Exception):
+    """A model does not give the answers here that it gave where it was made."""
+
+
+def install(path: Path) -> bool:
+    """Install the bundle in a folder; False if it is here already.
+
+    Raises:
+        ml.bundle.BundleError: the folder is not a bundle, or was changed.
+        ml.engines.EngineError: its network cannot run here.
+        SelfTestFailed: it runs, and gives other answers.
+        Conflict: another bundle has this version.
+    """
+    settings = current_settings()
+    bundle = bundles.load(path)
+    with FileLock(settings.instance_dir / "install.lock"):
+        if _is_ready(bundle, settings):
+            return False
+        home = _copy(bundle, settings.bundles_dir)
+        model = predictor.load(
+            home, device=settings.device, cache_dir=settings.engines_dir, threads=1
+        )
+        test = model.self_test()
+        if not test.passed:
+            raise SelfTestFailed(
+                f"{path}: probabilities differ by up to {test.largest_difference:.1e}"
+            )
+        card = home / MODEL_CARD
+        version = register(
+            manifest=bundle.facts,
+            bundle_sha256=bundle.sha256,
+            model_card=card.read_text(encoding="utf-8") if card.exists() else "",
+        )
+        promote_first(version=version)
+    return True
+
+
+def _is_ready(bundle: Bundle, settings: Settings) -> bool:
+    exported = settings.engines_dir / f"{bundle.sha256}.onnx"
+    return (
+        installed(bundle.sha256) is not None
+        and (settings.bundles_dir / bundle.sha256).is_dir()
+        and (exported.exists() or predictors.gpu_count(settings) > 0)
+    )
+
+
+def _copy(bundle: Bundle, bundles_dir: Path) -> Path:
+    """Copy a bundle to its place; it appears there whole or not at all."""
+    home = bundles_dir / bundle.sha256
+    if home.is_dir():
+        return home
+    bundles_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=bundles_dir) as folder:
+        shutil.copytree(bundle.path, Path(folder) / "bundle").rename(home)
+    return home
+
+
+def main() -> int:
+    """Install every folder that is named; the exit status says whether all are ready."""
+    parser = argparse.ArgumentParser(
+        prog="python -m webapp.worker.install", description="Verify, export, test, register models."
+    )
+    parser.add_argument("bundles", nargs="+", type=Path, help="folders with a bundle.json")
+    options = parser.parse_args()
+    ready = True
+    try:
+        app = create_core()
+    except InvalidSettings as error:
+        print(error, file=sys.stderr)
+        return 2
+    with app.app_context():
+        for path in options.bundles:
+            try:
+                new = install(path)
+                print(f"{path}: {'installed' if new else 'is installed'}")
+            except (BundleError, EngineError, SelfTestFailed, Conflict) as error:
+                print(f"{path}: {error}", file=sys.stderr)
+                ready = False
+    return 0 if ready else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

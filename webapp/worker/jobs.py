@@ -1,0 +1,78 @@
+"""The jobs. A message says only that there may be work; the rows say what."""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from ctypes import c_bool
+from multiprocessing.sharedctypes import RawValue
+
+from webapp import queue
+from webapp.assessments import services
+from webapp.assessments.services import Claim
+from webapp.config import current_settings
+from webapp.db import transaction
+from webapp.worker import inference, lease, predictors
+
+CLAIMING_SECONDS = 30
+"""A job takes no more work after this, and rings for the next one."""
+SOFT_LIMIT_SECONDS = CLAIMING_SECONDS + 60
+"""So the last claim of a job has a minute at least before it is told to stop."""
+HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 30
+"""A process that hangs beyond this is killed; its claim goes to another."""
+
+CLAIM_SECONDS = 0.25
+CLAIM_IMAGES_MAX = 32
+
+stopping = RawValue(c_bool, False)
+"""Set by the parent when it is told to end, seen by its forked children."""
+
+
+@queue.app.task(
+    name=queue.ASSESS,
+    soft_time_limit=SOFT_LIMIT_SECONDS,
+    time_limit=HARD_LIMIT_SECONDS,
+    acks_late=True,
+    ignore_result=True,
+)
+def assess() -> None:
+    """Read whatever waits, the most urgent first, until nothing does."""
+    until = time.monotonic() + CLAIMING_SECONDS
+    limit = predictors.images_at_once()
+    claims = _claim(limit)
+    with lease.Heartbeat() as heartbeat:
+        while claims:
+            heartbeat.keep(claims[0].lease_token)
+            began = time.monotonic()
+            outcomes = inference.read(claims)
+            limit = _images_to_claim(claims, time.monotonic() - began)
+            unexpected = next((outcome for outcome in outcomes if outcome.is_unexpected), None)
+            goes_on = not (unexpected or stopping.value or time.monotonic() > until)
+            with transaction():  # one commit for what is done and what is next
+                inference.write(outcomes)
+                claims = _claim(limit) if goes_on else []
+            if not goes_on:
+                queue.ring()
+            if unexpected and unexpected.error:
+                raise unexpected.error
+
+
+def _claim(limit: int) -> list[Claim]:
+    return services.claim(
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        bundle_sha256s=predictors.at_hand(),
+        limit=limit,
+        lease_seconds=current_settings().lease_seconds,
+    )
+
+
+def _images_to_claim(read: Sequence[Claim], seconds: float) -> int:
+    """As many images as are read in CLAIM_SECONDS, going by those just read.
+
+    A claim costs a commit, which waits for the disk and for other writers, so quick images are
+    claimed together; slow ones come one case at a time, and are on the page as soon as they are
+    read.
+    """
+    image_count = sum(len(claim.image_sha256s) for claim in read)
+    fitting = int(CLAIM_SECONDS * image_count / max(seconds, 0.001))
+    return max(predictors.images_at_once(), min(fitting, CLAIM_IMAGES_MAX))
