@@ -468,9 +468,11 @@ def test_what_was_found_can_bring_a_case_to_the_top(clinician: User) -> None:
     assert listed(clinician, priority=Priority.STAT) == [found.id]
 
 
-def test_what_a_model_does_not_stand_by_raises_nothing(clinician: User) -> None:
+def test_a_case_without_an_answer_is_urgent_whatever_its_finding_would_be(
+    clinician: User,
+) -> None:
     case = clinic.send(clinician)
-    assert clinic.read(case, "grave", abstained=True).priority is Priority.ROUTINE
+    assert clinic.read(case, "grave", abstained=True).priority is Priority.URGENT
 
 
 def test_each_filter_leaves_what_fits(clinician: User) -> None:
