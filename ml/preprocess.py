@@ -22,6 +22,8 @@ RESAMPLING = {
 }
 
 
+FRAMINGS = ("centre", "squash")
+
 LONGEST = 16
 """Times its short side that a picture may be long before its far ends, which no centre square
 reaches, are cut off; scaling up a strip of one pixel's width would take gigabytes."""
@@ -36,6 +38,9 @@ class PreprocessSpec:
     so that an object keeps its size in pixels whatever resolution the picture came in."""
     size_px: int = 224
     """Framing: the centre square of this side is then cut out of it."""
+    framing: str = "centre"
+    """``centre`` keeps the aspect and loses the ends of a long picture; ``squash`` makes it square
+    first, for pictures whose edges matter or that were published so."""
     interpolation: str = "bicubic"
     channels: int = 3
     mean: tuple[float, ...] = (127.0, 127.0, 127.0)
@@ -47,6 +52,8 @@ class PreprocessSpec:
             raise ValueError(
                 f"unknown interpolation {self.interpolation}; known are {', '.join(RESAMPLING)}"
             )
+        if self.framing not in FRAMINGS:
+            raise ValueError(f"unknown framing {self.framing}; known are {', '.join(FRAMINGS)}")
         if not 0 < self.size_px <= self.native_short_side_px:
             raise ValueError("size_px must lie between 1 and native_short_side_px")
         if self.channels != 3 or len(self.mean) != 3 or len(self.std) != 3:
@@ -59,16 +66,20 @@ class PreprocessSpec:
         """
         rgb = _without_far_ends(image)
         rgb = rgb if rgb.mode == "RGB" else rgb.convert("RGB")
-        factor = self.native_short_side_px / min(rgb.size)
-        if factor != 1:
-            scaled = (
-                max(self.native_short_side_px, round(rgb.width * factor)),
-                max(self.native_short_side_px, round(rgb.height * factor)),
-            )
+        scaled = self._scaled(rgb.size)
+        if scaled != rgb.size:
             rgb = rgb.resize(scaled, RESAMPLING[self.interpolation])
         side = size_px or self.size_px
         left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
         return np.asarray(rgb.crop((left, top, left + side, top + side)))
+
+    def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height at native scale."""
+        short = self.native_short_side_px
+        if self.framing == "squash":
+            return short, short
+        factor = short / min(size)
+        return max(short, round(size[0] * factor)), max(short, round(size[1] * factor))
 
     def to_input(self, frames: Sequence[Pixels] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Network input of framed pictures: (n, size, size, 3) pixels to (n, 3, size, size)."""

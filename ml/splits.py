@@ -6,6 +6,8 @@ are found by their pixels and stay together instead.
 
 import hashlib
 import json
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
 from ml.datasets.manifest import Manifest, Record
+from ml.recipe import DataRecipe
 
 THUMBNAIL_PX = 16
 NEAR_DUPLICATE_RMS = 12.0
@@ -80,26 +83,116 @@ def near_duplicate_groups(
     return np.array([root(index) for index in range(len(flat))])
 
 
+def divide(
+    records: Sequence[Record], groups: npt.NDArray[np.int64], settings: DataRecipe, seed: int
+) -> Split:
+    """The split that ``settings.split`` names. Raises ValueError for an unknown name.
+
+    ``groups`` gives each record's subject or near-duplicate group; none reaches two parts.
+    """
+    if settings.split not in POLICIES:
+        raise ValueError(f"unknown split {settings.split}; known are {', '.join(POLICIES)}")
+    return POLICIES[settings.split](records, groups, settings, seed)
+
+
 def locked_split(
-    records: Sequence[Record], groups: npt.NDArray[np.int64], *, tune_fraction: float, seed: int
+    records: Sequence[Record], groups: npt.NDArray[np.int64], settings: DataRecipe, seed: int
 ) -> Split:
     """The published ``val`` becomes the locked test; ``train`` is divided into train and tune.
 
-    ``groups`` gives each record's subject or near-duplicate group. A training record whose group
-    reaches into the test is dropped. The division is stratified by label; ``tune_fraction`` is
-    met to the nearest twentieth.
+    A training record whose group reaches into the test is dropped. The division is stratified by
+    label; ``tune_fraction`` is met to the nearest twentieth.
     """
     test = [index for index, record in enumerate(records) if record.split == LOCKED_TEST]
     tested = {int(groups[index]) for index in test}
     rest = [index for index, record in enumerate(records) if record.split == TRAINING]
     kept = [index for index in rest if int(groups[index]) not in tested]
-    labels = [records[index].label for index in kept]
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    parts = [part for _, part in folds.split(kept, labels, groups[kept])]
-    tune = {kept[place] for part in parts[: round(FOLDS * tune_fraction)] for place in part}
+    folds = _folds(records, groups, kept, seed)
+    tune = {index for fold in folds[: round(FOLDS * settings.tune_fraction)] for index in fold}
     return Split(
-        train=tuple(records[index].file for index in kept if index not in tune),
-        tune=tuple(records[index].file for index in sorted(tune)),
-        test=tuple(records[index].file for index in test),
-        dropped=tuple(records[index].file for index in rest if int(groups[index]) in tested),
+        train=_files(records, [index for index in kept if index not in tune]),
+        tune=_files(records, sorted(tune)),
+        test=_files(records, test),
+        dropped=_files(records, [index for index in rest if int(groups[index]) in tested]),
     )
+
+
+def subject_split(
+    records: Sequence[Record], groups: npt.NDArray[np.int64], settings: DataRecipe, seed: int
+) -> Split:
+    """Everything divided by group, stratified by label; shares are met to the nearest twentieth."""
+    folds = _folds(records, groups, list(range(len(records))), seed)
+    test_count = round(FOLDS * settings.test_fraction)
+    tune_count = round(FOLDS * settings.tune_fraction)
+    parts = (folds[test_count + tune_count :], folds[test_count:][:tune_count], folds[:test_count])
+    train, tune, test = (sorted(index for fold in part for index in fold) for part in parts)
+    return Split(_files(records, train), _files(records, tune), _files(records, test))
+
+
+def run_split(
+    records: Sequence[Record], groups: npt.NDArray[np.int64], settings: DataRecipe, _seed: int
+) -> Split:
+    """Contiguous runs of subjects to one side, with one subject dropped at each border.
+
+    For slices that are numbered through, where neighbouring subjects may be one patient. Subjects
+    are taken in the natural order of their names, apart by source and label.
+    """
+    strata: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for index, record in enumerate(records):
+        stratum = strata.setdefault((record.source, record.label), {})
+        stratum.setdefault(record.subject, []).append(index)
+    parts: dict[str, list[int]] = {"train": [], "tune": [], "test": [], "dropped": []}
+    for _, stratum in sorted(strata.items()):
+        subjects = sorted(stratum, key=_natural)
+        for subject, part in zip(subjects, _runs(len(subjects), settings), strict=True):
+            parts[part] += stratum[subject]
+    leaks = _crossing(groups, parts)
+    for name in ("train", "tune"):
+        parts["dropped"] += [index for index in parts[name] if index in leaks]
+        parts[name] = [index for index in parts[name] if index not in leaks]
+    train, tune, test, dropped = (_files(records, sorted(part)) for part in parts.values())
+    return Split(train, tune, test, dropped)
+
+
+POLICIES = {"locked": locked_split, "subjects": subject_split, "runs": run_split}
+
+
+def _folds(
+    records: Sequence[Record], groups: npt.NDArray[np.int64], kept: list[int], seed: int
+) -> list[list[int]]:
+    """The indices ``kept`` in FOLDS stratified folds that no group straddles."""
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    labels = [records[index].label for index in kept]
+    with warnings.catch_warnings():
+        # A class with fewer members than folds, as rare pairs of labels are, is spread as well as
+        # it can be.
+        warnings.filterwarnings("ignore", "The least populated class")
+        parts = [part for _, part in folds.split(kept, labels, groups[kept])]
+    return [[kept[place] for place in part] for part in parts]
+
+
+def _runs(count: int, settings: DataRecipe) -> list[str]:
+    """The part of each of ``count`` subjects in order: train, tune, test, with gaps between."""
+    test = max(1, round(count * settings.test_fraction))
+    tune = max(1, round(count * settings.tune_fraction))
+    train = count - test - tune - 2
+    return ["train"] * train + ["dropped"] + ["tune"] * tune + ["dropped"] + ["test"] * test
+
+
+def _crossing(groups: npt.NDArray[np.int64], parts: dict[str, list[int]]) -> set[int]:
+    """Indices whose group is also in a later part: train gives way to tune, and both to test."""
+    tested = {int(groups[index]) for index in parts["test"]}
+    tuned = {int(groups[index]) for index in parts["tune"]}
+    return {index for index in parts["train"] if int(groups[index]) in tested | tuned} | {
+        index for index in parts["tune"] if int(groups[index]) in tested
+    }
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key by which ``block-10`` follows ``block-9``."""
+    pieces = re.split(r"(\d+)", name)
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]
+
+
+def _files(records: Sequence[Record], indices: Sequence[int]) -> tuple[str, ...]:
+    return tuple(records[index].file for index in indices)

@@ -39,14 +39,17 @@ from tqdm import tqdm
 from ml.augmentation import augment
 from ml.datasets.manifest import Manifest
 from ml.jsonfile import write_json
+from ml.metrics import macro_auc
 from ml.networks import Reader, build_network
 from ml.preprocess import PreprocessSpec
 from ml.recipe import AugmentationRecipe, Recipe
-from ml.splits import Split, locked_split, near_duplicate_groups, thumbnails
+from ml.splits import Split, divide, near_duplicate_groups, thumbnails
 
 PACKAGES = ("torch", "timm", "pytorch-lightning", "numpy", "pillow", "scikit-learn")
 EVALUATION_BATCH = 128
-FITTED_BY = {field.name for field in fields(Recipe)} - {"version", "gates"}
+CLASS_WEIGHTS = {"balanced": 1.0, "sqrt": 0.5}
+"""The power of its inverse frequency by which a class counts."""
+FITTED_BY = {field.name for field in fields(Recipe)} - {"version", "name", "gates"}
 """The parts of a recipe that decide the weights."""
 
 
@@ -60,13 +63,13 @@ class Part:
 
 
 def split_manifest(manifest: Manifest, recipe: Recipe) -> Split:
-    """The locked split of a manifest; subjects, or else near-duplicates, stay on one side."""
+    """The recipe's split of a manifest; subjects, or else near-duplicates, stay on one side."""
     records = manifest.records
     if all(record.subject for record in records):
         groups = np.unique([record.subject for record in records], return_inverse=True)[1]
     else:
         groups = near_duplicate_groups(thumbnails(manifest))
-    return locked_split(records, groups, tune_fraction=recipe.tune_fraction, seed=recipe.seed)
+    return divide(records, groups, recipe.data, recipe.seed)
 
 
 def read_part(
@@ -137,6 +140,21 @@ def derived_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
+def class_weights(counts: Tensor, kind: str) -> Tensor | None:
+    """What each class counts in the loss (c,), by its number of training pictures (c,).
+
+    ``balanced`` is the inverse frequency, ``sqrt`` its root; they average to 1 over the pictures.
+    Raises ValueError for an unknown kind.
+    """
+    if kind == "none":
+        return None
+    if kind not in CLASS_WEIGHTS:
+        raise ValueError(f"unknown class weights {kind}; known are none, balanced, sqrt")
+    frequency = counts / counts.sum()
+    weights = frequency.clamp(min=1e-6) ** -CLASS_WEIGHTS[kind]
+    return weights / (weights * frequency).sum()
+
+
 class Fitting(lightning.LightningModule):
     """Cross-entropy on a ``Reader``, AdamW, linear warm-up and a cosine down to zero."""
 
@@ -146,6 +164,10 @@ class Fitting(lightning.LightningModule):
         super().__init__()
         self.reader = reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.train_batches, self.tune_batches = recipe, train, tune
+        counts = torch.bincount(train.part.labels, minlength=reader.head.out_features)
+        self.class_weights: Tensor | None
+        weights = class_weights(counts, recipe.training.class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Called anew for every epoch, which decides order and augmentation."""
@@ -165,7 +187,7 @@ class Fitting(lightning.LightningModule):
         pixels, labels = batch
         logits, _ = self.reader(pixels.contiguous(memory_format=torch.channels_last))
         smoothing = self.recipe.training.label_smoothing
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=smoothing)
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))
         return loss
 
@@ -176,6 +198,20 @@ class Fitting(lightning.LightningModule):
         correct = (logits.argmax(dim=1) == labels).float().mean()
         self.log("tune_loss", F.cross_entropy(logits, labels), batch_size=len(labels))
         self.log("tune_accuracy", correct, batch_size=len(labels), prog_bar=True)
+        self.answers.append((logits, labels))
+
+    def on_validation_epoch_start(self) -> None:
+        """Collect the answers anew."""
+        self.answers: list[tuple[Tensor, Tensor]] = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what is a figure of the whole tune part, not a mean over its batches."""
+        logits, labels = (torch.cat(part) for part in zip(*self.answers, strict=True))
+        found = (logits.argmax(dim=1) == labels).float()
+        recalls = [found[labels == label].mean() for label in labels.unique()]
+        self.log("tune_balanced_accuracy", torch.stack(recalls).mean(), prog_bar=True)
+        scores = torch.softmax(logits.double(), dim=1).cpu().numpy()
+        self.log("tune_auc", macro_auc(scores, labels.cpu().numpy()))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay on biases and norms; a LambdaLR, which resumes with more epochs."""
@@ -200,7 +236,8 @@ class Fitting(lightning.LightningModule):
 class EpochTable(Callback):
     """Writes one row an epoch to ``epochs.csv``; a resumed run keeps the rows before it."""
 
-    COLUMNS = ("epoch", "train_loss", "tune_loss", "tune_accuracy", "learning_rate", "seconds")
+    FIGURES = ("train_loss", "tune_loss", "tune_accuracy", "tune_balanced_accuracy", "tune_auc")
+    COLUMNS = ("epoch", *FIGURES, "learning_rate", "seconds")
 
     def __init__(self, path: Path):
         self.path = path
@@ -219,7 +256,7 @@ class EpochTable(Callback):
         figures = trainer.callback_metrics
         row = {
             "epoch": trainer.current_epoch,
-            **{name: f"{float(figures[name]):.6f}" for name in self.COLUMNS[1:4]},
+            **{name: f"{float(figures[name]):.6f}" for name in self.FIGURES},
             "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3e}",
             "seconds": f"{time.monotonic() - self.started:.1f}",
         }
@@ -267,11 +304,14 @@ def fit(recipe: Recipe, train: Part, tune: Part, labels: tuple[str, ...], run: P
     batches = TrainBatches(
         train, recipe.preprocess, recipe.augmentation, settings.batch_size, recipe.seed
     )
+    mode = "min" if settings.monitor == "tune_loss" else "max"
     module = Fitting(reader, recipe, batches, EvaluationBatches(tune, recipe.preprocess))
     callbacks: list[Callback] = [
-        ModelCheckpoint(run, "best", monitor="tune_loss", enable_version_counter=False),
+        ModelCheckpoint(
+            run, "best", monitor=settings.monitor, mode=mode, enable_version_counter=False
+        ),
         ModelCheckpoint(run, "last", enable_version_counter=False),  # of every epoch, good or not
-        Patience("tune_loss", patience=settings.patience_epochs),
+        Patience(settings.monitor, mode=mode, patience=settings.patience_epochs),
         EpochTable(run / "epochs.csv"),
         StopRequest(run / "stop"),
         TQDMProgressBar(refresh_rate=10),
@@ -310,7 +350,8 @@ def open_run(run: Path, recipe: Recipe, split: Split) -> dict[str, Any]:
         run.mkdir(parents=True, exist_ok=True)
         write_json(kept, _provenance(recipe, split))
     provenance: dict[str, Any] = json.loads(kept.read_bytes())
-    same_recipe = all(provenance["recipe"][name] == recipe_now[name] for name in FITTED_BY)
+    fitted = json.loads(json.dumps(Recipe.from_dict(provenance["recipe"]).to_dict()))
+    same_recipe = all(fitted[name] == recipe_now[name] for name in FITTED_BY)
     if not same_recipe or provenance["split_sha256"] != split.sha256:
         raise ValueError(f"{run} holds a run of another recipe or split; choose another folder")
     return {**provenance, "recipe": recipe_now}

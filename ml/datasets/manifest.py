@@ -1,11 +1,14 @@
 """The one manifest format: which pictures there are, what they show, whose they are."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from PIL import Image
 
 from ml.decode import decode
+
+SEPARATOR = "|"
+"""Joins the labels of a picture that shows more than one finding."""
 
 
 @dataclass(frozen=True)
@@ -13,11 +16,21 @@ class Record:
     """One picture of a data set."""
 
     file: str
-    label: str
-    subject: str
+    labels: tuple[str, ...]
+    """What it shows: one label, or several where findings do not exclude each other."""
+    subject: str = ""
     """Whose picture it is; empty where the publisher does not say."""
-    split: str
+    split: str = ""
     """The part it is published for (``train``, ``val``); empty where there is none."""
+    source: str = ""
+    """Which of several collections it is from; empty where there is one."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What is known of the patient, as published (``age``, ``sex``, ``localization`` ...)."""
+
+    @property
+    def label(self) -> str:
+        """All labels as one text."""
+        return SEPARATOR.join(self.labels)
 
 
 @dataclass(frozen=True)
@@ -34,5 +47,5 @@ class Manifest:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Every label that occurs, in alphabetical order."""
-        return tuple(sorted({record.label for record in self.records}))
+        """Every single label that occurs, in alphabetical order."""
+        return tuple(sorted({label for record in self.records for label in record.labels}))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ml.datasets.manifest import Manifest, Record
+from ml.recipe import DataRecipe
 from ml.splits import THUMBNAIL_PX, Split, locked_split, near_duplicate_groups, thumbnails
 
 LABELS = ("a", "b", "c")
@@ -15,7 +16,7 @@ def records(count: int = 600, subjects: int = 0) -> list[Record]:
     return [
         Record(
             file=f"{index}.png",
-            label=LABELS[index % 3],
+            labels=(LABELS[index % 3],),
             subject=str(int(random.integers(subjects))) if subjects else "",
             split="val" if index % 3 == 2 and index % 2 else "train",
         )
@@ -25,7 +26,7 @@ def records(count: int = 600, subjects: int = 0) -> list[Record]:
 
 def split(rows: list[Record], groups: list[int] | None = None, seed: int = 0) -> Split:
     numbers = np.arange(len(rows)) if groups is None else np.array(groups)
-    return locked_split(rows, numbers, tune_fraction=0.15, seed=seed)
+    return locked_split(rows, numbers, DataRecipe(), seed)
 
 
 def test_parts_are_disjoint_and_complete() -> None:
@@ -76,7 +77,7 @@ def test_near_duplicates_are_chained() -> None:
 
 def test_no_near_duplicate_crosses_in_the_real_data(blood: Manifest) -> None:
     groups = near_duplicate_groups(thumbnails(blood))
-    parts = locked_split(blood.records, groups, tune_fraction=0.15, seed=20)
+    parts = locked_split(blood.records, groups, DataRecipe(), 20)
     side_of = {file: side for side, part in enumerate(parts_of(parts)) for file in part}
     sides: dict[int, set[int]] = {}
     for record, group in zip(blood.records, groups, strict=True):
