@@ -74,15 +74,24 @@ def send(actor: User, **changes: Any) -> Case:
     return services.submit(actor=actor, submission=submission(actor, **changes))
 
 
-def read(case: Case, finding: str = "calm", abstained: bool | Sequence[bool] = False) -> Assessment:
-    """Have a case read: this finding with a probability of 0.9 in each image."""
+def read(
+    case: Case,
+    finding: str = "calm",
+    abstained: bool | Sequence[bool] = False,
+    reasons: Sequence[str] = (),
+) -> Assessment:
+    """Have a case read: this finding with a probability of 0.9 in each image. `reasons` says why
+    it abstained on each, and is empty text where it did not."""
     claim = _claim(case)
-    assert assessments.complete(claim=claim, result=result(claim, finding, abstained))
+    assert assessments.complete(claim=claim, result=result(claim, finding, abstained, reasons))
     return _current(case)
 
 
 def result(
-    claim: assessments.Claim, finding: str = "calm", abstained: bool | Sequence[bool] = False
+    claim: assessments.Claim,
+    finding: str = "calm",
+    abstained: bool | Sequence[bool] = False,
+    reasons: Sequence[str] = (),
 ) -> assessments.AssessmentResult:
     """What a model says that sees the same in every image."""
     others = SEVERITIES.keys() - {finding}
@@ -92,10 +101,10 @@ def result(
             assessments.ImageResult(
                 prediction=finding,
                 probabilities={finding: 0.9} | dict.fromkeys(others, 0.05),
-                abstained=is_held_back,
-                reason="ambiguous" if is_held_back else "",
+                abstained=bool(reason),
+                reason=reason,
             )
-            for is_held_back in held_back
+            for reason in reasons or ["ambiguous" if is_held else "" for is_held in held_back]
         ),
         metadata_encoded={"vector": [], "units": [], "encoding_version": "none"},
         engine="test",

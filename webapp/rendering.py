@@ -2,10 +2,12 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from babel.lists import format_list
 from flask import Flask, Response, current_app, make_response, render_template, request, url_for
 from flask_babel import (
     Babel,
@@ -55,6 +57,7 @@ def init_app(app: Flask) -> None:
     )
     app.jinja_env.filters.update(
         abstention=abstention,
+        image_numbers=image_numbers,
         metadata_name=metadata_name,
         notice=notice,
         number=format_decimal,
@@ -122,12 +125,22 @@ def sureness(probability: float) -> str:
     return gettext("The model is unsure.")
 
 
-def abstention(reason: str) -> str:
-    """Why a model gave no answer, in words. Bundles define the reasons, and may bring new ones."""
+def abstention(reason: str, expected: str) -> str:
+    """Why a model gave no answer, in words. Bundles define the reasons, and may bring new ones.
+
+    `expected` says what kind of image the model reads; it is told where another kind was sent.
+    """
     known = _ABSTENTIONS.get(reason)
-    return (
-        str(known) if known else gettext("The model held its answer back (%(code)s).", code=reason)
-    )
+    if known is None:
+        return gettext("The model held its answer back (%(code)s).", code=reason)
+    if reason != "unfamiliar" or not expected:
+        return str(known)
+    return f"{known} {gettext('Expected: %(kind)s.', kind=expected.removesuffix('.'))}"
+
+
+def image_numbers(positions: Iterable[int]) -> str:
+    """Images of a case by their positions, 0 for the first, as pages number them: `1 and 3`."""
+    return format_list([str(position + 1) for position in positions], locale=get_locale())
 
 
 def metadata_name(name: str) -> str:

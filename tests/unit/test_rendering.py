@@ -82,8 +82,23 @@ def test_how_sure_a_model_is_falls_with_its_probability(page: Flask) -> None:
 
 def test_an_abstention_is_told_in_words_also_for_a_reason_that_is_new(page: Flask) -> None:
     with page.test_request_context():
-        assert "next to no contrast" in rendering.abstention("blank")
-        assert "(smudged)" in rendering.abstention("smudged")
+        assert "next to no contrast" in rendering.abstention("blank", "skin")
+        assert "(smudged)" in rendering.abstention("smudged", "skin")
+
+
+def test_what_was_expected_is_told_where_another_kind_of_image_was_sent(page: Flask) -> None:
+    with page.test_request_context():
+        assert rendering.abstention("unfamiliar", "Skin.").endswith(" Expected: Skin.")
+        assert "Expected" not in rendering.abstention("unfamiliar", "")
+        assert "Expected" not in rendering.abstention("blank", "Skin.")
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"), [([2], "3"), ([0, 2], "1 and 3"), ([0, 1, 3], "1, 2, and 4")]
+)
+def test_images_are_numbered_from_one(page: Flask, positions: list[int], words: str) -> None:
+    with page.test_request_context():
+        assert rendering.image_numbers(positions) == words
 
 
 def test_every_reason_of_the_gates_has_words(page: Flask) -> None:
@@ -93,7 +108,7 @@ def test_every_reason_of_the_gates_has_words(page: Flask) -> None:
     assert codes
     with page.test_request_context():
         for code in codes:
-            assert f"({code})" not in rendering.abstention(code)
+            assert f"({code})" not in rendering.abstention(code, "")
 
 
 @pytest.mark.parametrize("notice", imaging.Notice)

@@ -78,7 +78,7 @@ def test_it_shows_what_the_model_is_for_what_it_finds_and_how_well(
     page = shown(office, model_number(app, WHOLE))
     for part in (
         "Test-Task, version 1.0.0",
-        "Champion",
+        "Serves now",
         "Testing.",
         "making a diagnosis",
         "CC0-1.0",
@@ -108,6 +108,11 @@ def test_it_shows_what_the_model_is_for_what_it_finds_and_how_well(
         assert part in page, part
 
 
+def test_the_disclaimer_is_there_once(app: Flask, office: Browser) -> None:
+    page = shown(office, model_number(app, WHOLE))
+    assert page.count("supports a decision and never makes one") == 1
+
+
 def test_what_a_bundle_brings_is_text_and_nothing_else(app: Flask, office: Browser) -> None:
     card = "<script>alert(1)</script>\n\n| a | b |\n<img src=x onerror=alert(2)>"
     page = shown(office, model_number(app, WHOLE, card))
@@ -132,7 +137,7 @@ def test_a_version_that_does_not_serve_says_so(app: Flask, office: Browser) -> N
         number = factories.serving_model(version="1.1.0").id
     page = shown(office, number)
     assert "Does not serve" in page
-    assert "Champion" not in page
+    assert "Serves now" not in page
 
 
 def test_a_clinician_gets_there_from_a_case(app: Flask, desk: Browser, case: Case) -> None:

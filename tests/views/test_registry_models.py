@@ -31,8 +31,8 @@ def test_it_lists_the_versions_of_each_reading_task_with_the_one_that_serves(
     blood, skin = page.partition('id="task-')[2].split('id="task-')
     assert "Blood" in blood
     assert "Skin" in skin
-    assert blood.count("Champion") == skin.count("Champion") == 1
-    assert blood.index("Version 1.0.0") < blood.index("Champion") < blood.index("Version 1.1.0")
+    assert blood.count("Serves now") == skin.count("Serves now") == 1
+    assert blood.index("Version 1.0.0") < blood.index("Serves now") < blood.index("Version 1.1.0")
     assert "Does not serve" in blood
     assert "Version 7.0.0" in skin
     assert f'href="/models/{number}"' in blood
@@ -57,7 +57,7 @@ def test_a_page_takes_the_same_few_statements(app: Flask, office: Browser) -> No
 
 
 def test_a_clinician_sees_them_as_well(app: Flask, desk: Browser) -> None:
-    assert "Champion" in shown(desk)
+    assert "Serves now" in shown(desk)
     for path in ("/cases", "/models"):
         assert 'href="/models"' in desk.get(path).get_data(as_text=True)
 

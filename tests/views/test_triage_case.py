@@ -1,6 +1,8 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from tests import clinic
@@ -8,8 +10,26 @@ from tests.conftest import Browser
 from webapp.accounts.models import User
 from webapp.cases.models import Case, Patient, Sex
 from webapp.cases.services import Particulars
-from webapp.db import db
+from webapp.db import db, now
+from webapp.registry.models import ModelVersion
 from webapp.triage import services
+
+
+def flags(page: str) -> dict[int, str]:
+    """What the strip of images says of each, by the number of its row."""
+    found = re.findall(r'id="image-flag-(\d+)"[^>]*>([^<]*)</span>', page)
+    return {int(number): words for number, words in found}
+
+
+def bars(page: str) -> list[tuple[bool, bool]]:
+    """Of each list of probabilities: whether its likeliest is marked, and whether it is folded
+    away with a warning."""
+    warning = "What the model would have said; do not rely on it</summary>"
+    before, *lists = page.split('<ol class="bars">')
+    return [
+        ("bars__item--best" in listed.partition("</ol>")[0], earlier.rstrip().endswith(warning))
+        for earlier, listed in zip([before, *lists], lists, strict=False)
+    ]
 
 
 def test_it_shows_the_answer_the_images_and_what_was_sent(
@@ -50,10 +70,92 @@ def test_an_answer_for_some_of_the_images_says_for_how_many(
         clinic.read(whole, "grave")
     page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
     assert "Most serious of the 1 image with an answer:" in page
-    assert "2 images have no answer: read them yourself." in page
+    assert "Images 2 and 3 have no answer: read them yourself." in page
+    assert "Image 1 of 3: Grave" in " ".join(page.split())
     page = desk.get(f"/cases/{whole.id}").get_data(as_text=True)
     assert "Most serious of the 2 images:" in page
     assert "no answer" not in page
+
+
+def test_each_image_has_its_number_and_says_if_it_has_no_answer(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        case = clinic.send(clinician, pictures=[clinic.picture() for _ in range(3)])
+        first, second, third = (image.id for image in case.images)
+    waiting = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert flags(waiting) == {first: "", second: "", third: ""}
+    for number in (1, 2, 3):
+        assert f'alt="Image {number} of 3"' in waiting
+    with app.app_context():
+        clinic.read(case, "grave", abstained=[False, True, True])
+    news = desk.get(f"/cases/{case.id}/status").get_data(as_text=True)
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert flags(page) == flags(news) == {first: "", second: "no answer", third: "no answer"}
+    assert news.count("hx-swap-oob") == 3
+    assert "hx-swap-oob" not in page
+
+
+def test_probabilities_that_are_no_answer_are_folded_away(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "grave", abstained=True)
+        several = clinic.send(clinician, pictures=[clinic.picture() for _ in range(2)])
+        clinic.read(several, "grave", abstained=[False, True])
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert bars(page) == [(False, True)]
+    assert "Probabilities" not in page
+    page = desk.get(f"/cases/{several.id}").get_data(as_text=True)
+    assert bars(page) == [(True, False), (False, True)]
+
+
+def test_an_image_of_another_kind_is_told_what_was_expected(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    with app.app_context():
+        number = clinic.read(case, reasons=["unfamiliar"]).model_version_id
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert "was trained on. Expected: A test." in page
+    with app.app_context():
+        version = db.session.get_one(ModelVersion, number)
+        task = version.manifest["reading_task"] | {"modality": "A kind of photograph"}
+        version.manifest = version.manifest | {"reading_task": task}
+        db.session.commit()
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert "was trained on. Expected: A kind of photograph." in page
+
+
+def test_a_case_without_any_answer_says_why_image_by_image(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        case = clinic.send(clinician, pictures=[clinic.picture() for _ in range(3)])
+        clinic.read(case, reasons=["blank", "uncertain", "blank"])
+    page = " ".join(desk.get(f"/cases/{case.id}").get_data(as_text=True).split())
+    assert "Images 1 and 3: The image is almost empty" in page
+    assert "Image 2: No finding is probable enough" in page
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_the_disclaimer_is_there_once(app: Flask, desk: Browser, case: Case, is_read: bool) -> None:
+    if is_read:
+        with app.app_context():
+            clinic.read(case, "grave")
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert page.count("supports a decision and never makes one") == 1
+
+
+def test_an_age_that_follows_from_the_birth_year_is_said_to_be_about_right(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        derived = clinic.send(clinician, birth_year=now().year - 54)
+        given = clinic.send(clinician, birth_year=now().year - 54, age_at_acquisition_years=53)
+    page = desk.get(f"/cases/{derived.id}").get_data(as_text=True)
+    assert "<dd>about 54 years (from the birth year)</dd>" in page
+    page = desk.get(f"/cases/{given.id}").get_data(as_text=True)
+    assert "<dd>53 years</dd>" in page
 
 
 def test_the_licence_of_the_model_stands_beside_the_answer(

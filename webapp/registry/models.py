@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.catalogue.models import ReadingTask
 from webapp.db import Base, value_enum
+from webapp.registry.facts import Facts
 
 
 class Alias(enum.StrEnum):
@@ -38,6 +39,11 @@ class ModelVersion(Base):
     installed_at: Mapped[dt.datetime]
 
     reading_task: Mapped[ReadingTask] = relationship()
+
+    @property
+    def facts(self) -> Facts:
+        """What the manifest says of the model."""
+        return Facts(self.manifest)
 
 
 class ModelAlias(Base):

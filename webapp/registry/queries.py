@@ -10,7 +10,6 @@ from sqlalchemy.orm import contains_eager
 from webapp.catalogue.models import ReadingTask
 from webapp.db import db
 from webapp.errors import NotFound
-from webapp.registry.facts import Facts
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 
 
@@ -20,10 +19,6 @@ class Installed:
 
     version: ModelVersion
     champion_since: dt.datetime | None
-
-    @property
-    def facts(self) -> Facts:
-        return Facts(self.version.manifest)
 
 
 def champion(reading_task_id: int) -> ModelVersion | None:
