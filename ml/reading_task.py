@@ -24,6 +24,8 @@ class Finding:
     urgency: str
     """``routine``, ``urgent``, ``asap`` or ``stat``, as FHIR's request priority."""
     recommendation: str
+    in_macro: bool = True
+    """Whether it counts in the figures that average over findings; "other" does not."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class ReadingTask:
     data_licence: str
     known_limits: tuple[str, ...]
     findings: tuple[Finding, ...]
+    multi_label: bool = False
+    """Whether one picture may show several findings, each with a probability of its own."""
 
     @classmethod
     def named(cls, code: str) -> Self:
@@ -68,6 +72,7 @@ class ReadingTask:
                 "name": self.name,
                 "modality": self.modality,
                 "description": self.description,
+                "multi_label": self.multi_label,
             },
             "findings": [asdict(finding) for finding in self.findings],
             "licence": self.licence,
