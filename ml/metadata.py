@@ -99,7 +99,7 @@ class MetadataSpec:
         return len(self.units)
 
     def encode(self, raw: Mapping[str, Any]) -> Encoded:
-        """The vector of ``raw`` values by field name; what is blank or not understood is unknown."""
+        """The vector of ``raw`` values by field; what is blank or not understood is unknown."""
         entries: list[float] = []
         missing: list[str] = []
         for field in self.layout:
