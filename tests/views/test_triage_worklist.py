@@ -47,7 +47,7 @@ def test_what_cannot_wait_is_on_top(app: Flask, desk: Browser, clinician: User, 
         clinic.send(clinician, identifier="B-1", priority=Priority.STAT)
         clinic.send(clinician, identifier="C-1", priority=Priority.STAT)
     rows = shown(desk).partition("<tbody>")[2]
-    assert rows.index("B-1") < rows.index("C-1") < rows.index("A-1")
+    assert rows.index("C-1") < rows.index("B-1") < rows.index("A-1")
 
 
 def test_it_asks_for_news_only_while_something_is_open(
