@@ -574,6 +574,28 @@ def test_three_failed_attempts_are_a_failure_on_record(schedule: Schedule) -> No
     assert actions[-1] == "assessment.failed"
 
 
+@pytest.mark.parametrize(
+    ("requested", "rank"),
+    [
+        (Priority.ROUTINE, Priority.URGENT.rank),
+        (Priority.URGENT, Priority.URGENT.rank),
+        (Priority.STAT, Priority.STAT.rank),
+    ],
+)
+def test_a_case_without_an_answer_is_urgent_at_least(
+    schedule: Schedule, requested: Priority, rank: int
+) -> None:
+    failed = schedule(priority=requested)
+    for _ in range(MAX_ATTEMPTS):
+        assert reread(failed).priority_rank == requested.rank  # another attempt may answer it
+        services.fail_attempt(claim=claim_one(), error="boom", failure=Failure.UNEXPECTED)
+        let_pauses_pass()
+    abstained = schedule(priority=requested)
+    services.complete(claim=claim_one(), result=result(said("calm", 0.5, "blurred")))
+    assert (reread(failed).state, failed.priority_rank) == (State.FAILED, rank)
+    assert (reread(abstained).state, abstained.priority_rank) == (State.ABSTAINED, rank)
+
+
 def test_an_unreadable_image_fails_at_once(schedule: Schedule) -> None:
     assessment = schedule()
     services.fail_attempt(claim=claim_one(), error="torn", failure=Failure.UNREADABLE_IMAGE)

@@ -173,9 +173,10 @@ class Assessment(Base):
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
     purpose: Mapped[Purpose] = mapped_column(value_enum(Purpose))
     priority_rank: Mapped[int]
-    """`Priority.rank` of the case, so that the most urgent is claimed first; once it is read, that
-    of the finding's urgency if this is higher, so that what cannot wait is on top. A reading that
-    supersedes an urgent one begins where that one stood."""
+    """`Priority.rank` as requested for the case, so that the most urgent is claimed first; once it
+    is read, the higher of what was requested and what was found, so that what cannot wait is on
+    top; at least urgent where there is no answer, abstained or failed. A reading that supersedes an
+    urgent one begins where that one stood."""
 
     metadata_fed: Mapped[dict[str, Any]] = mapped_column(JSON)
     """`raw` values and which were `missing`, when the work was scheduled; never changed after."""
@@ -219,7 +220,8 @@ class Assessment(Base):
 
     @property
     def priority(self) -> Priority:
-        """How soon the case must be looked at: as was asked for, or sooner for what was found."""
+        """How soon the case must be looked at: as was requested, or sooner for what was found or
+        because there is no answer."""
         return list(Priority)[self.priority_rank]
 
 

@@ -209,9 +209,10 @@ def complete(*, claim: Claim, result: AssessmentResult) -> bool:
     """Write what the model said, and end the work. False, and nothing written, if it was lost.
 
     The answer for the case is the most severe finding among the images that the model answered
-    for; it abstained on the case if it abstained on every image. An answer that is more urgent than
-    what was asked for moves the case up the worklist; one that is less so moves it back down, where
-    an earlier reading had moved it up.
+    for; it abstained on the case if it abstained on every image. The case then has the higher
+    priority of what was requested and what was found, which may be lower than what an earlier
+    reading had found. Without an answer, because the model abstained or the reading failed for
+    good, it is at least urgent, and keeps a higher priority that it had.
     """
     return end_all(outcomes=[(claim, result)]) == {claim.assessment_id}
 
@@ -297,10 +298,10 @@ def _answer(
     assessment.completed_at = now()
     assessment.finding_id = finding.id
     assessment.probability = probability
-    if not abstained:
+    if abstained:
+        _raise_without_answer(assessment)
+    else:
         assessment.priority_rank = max(assessment.case.priority.rank, finding.urgency.rank)
-    else:  # somebody has to read it, before what has an answer
-        assessment.priority_rank = max(assessment.priority_rank, Priority.URGENT.rank)
     assessment.metadata_encoded = dict(result.metadata_encoded)
     assessment.engine = result.engine
     assessment.code_version = result.code_version
@@ -404,6 +405,7 @@ def _end_attempt(assessment: Assessment, attempt: FailedAttempt) -> None:
         return
     assessment.state = State.FAILED
     assessment.failure = attempt.failure
+    _raise_without_answer(assessment)
     db.session.flush()
     audit.record(
         actor=None,
@@ -413,6 +415,11 @@ def _end_attempt(assessment: Assessment, attempt: FailedAttempt) -> None:
         failure=attempt.failure,
         attempt=assessment.attempt_count,
     )
+
+
+def _raise_without_answer(assessment: Assessment) -> None:
+    """Somebody has to read the case, and before what has an answer."""
+    assessment.priority_rank = max(assessment.priority_rank, Priority.URGENT.rank)
 
 
 def _supersede(assessment: Assessment) -> None:
