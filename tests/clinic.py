@@ -26,10 +26,15 @@ from webapp.triage.services import Submission, Upload
 _numbers = itertools.count(1)
 
 
-def serve(task: str = "test-task", columns: Sequence[str] = ()) -> ModelVersion:
-    """A model of three findings that serves, and reads these columns of metadata."""
+def serve(
+    task: str = "test-task", columns: Sequence[str] = (), encoding_version: str = "test-1"
+) -> ModelVersion:
+    """A model of three findings that serves, and reads these columns of metadata in this encoding;
+    `none` reads no metadata."""
     version = serving_model(task=task)
-    version.manifest = version.manifest | {"metadata": {"columns": list(columns)}}
+    version.manifest = version.manifest | {
+        "metadata": {"columns": list(columns), "encoding_version": encoding_version}
+    }
     db.session.commit()
     return version
 

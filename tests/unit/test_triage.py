@@ -22,6 +22,7 @@ from webapp.errors import Conflict, NotFound
 from webapp.permissions import Role
 from webapp.triage import queries, services
 from webapp.triage.queries import Filters, Sort
+from webapp.triage.services import Rereading
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def row_counts() -> dict[str, int]:
     }
 
 
-def correct(actor: User, case: Case, birth_year: int | None, sex: Sex = Sex.UNKNOWN) -> None:
-    services.correct_patient(
+def correct(actor: User, case: Case, birth_year: int | None, sex: Sex = Sex.UNKNOWN) -> Rereading:
+    return services.correct_patient(
         actor=actor,
         patient=case.patient,
         shown=Particulars.of(case.patient),
@@ -294,6 +295,38 @@ def test_a_correction_is_read_anew_and_old_answers_stay(clinician: User) -> None
     assert kept.metadata_fed["raw"]["age"] == now().year - 1980
     assert new.state is State.SCHEDULED
     assert new.metadata_fed["raw"]["age"] == now().year - 1990
+
+
+def test_a_model_that_uses_no_metadata_does_not_read_a_corrected_case_again(
+    clinician: User,
+) -> None:
+    image_only = clinic.serve("image-only", encoding_version="none").reading_task_id
+    unaffected = clinic.send(
+        clinician, identifier="A1", birth_year=1980, reading_task_id=image_only
+    )
+    waiting, read = (clinic.send(clinician, identifier="A1") for _ in range(2))
+    clinic.read(unaffected)
+    clinic.read(read)
+    assert correct(clinician, read, 1990) == Rereading(again_count=2, unaffected_count=1)
+    db.session.expire_all()
+    assert [reading.state for reading in queries.readings(unaffected)] == [State.COMPLETED]
+    assert [len(queries.readings(case)) for case in (waiting, read)] == [2, 2]
+    assert unaffected.age_at_acquisition_years == now().year - 1990
+
+
+def test_what_a_new_case_adds_is_no_reason_for_a_model_that_uses_no_metadata(
+    clinician: User,
+) -> None:
+    image_only = clinic.serve("image-only", encoding_version="none").reading_task_id
+    old = clinic.send(clinician, identifier="A1", reading_task_id=image_only)
+    clinic.send(clinician, identifier="A1", birth_year=1980)
+    assert len(queries.readings(old)) == 1
+
+
+def test_a_correction_that_changes_nothing_reads_nothing_again(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980, age_at_acquisition_years=30)
+    assert correct(clinician, case, 1980) == Rereading()
+    assert correct(clinician, case, 1981) == Rereading()
 
 
 def test_a_correction_leaves_an_age_that_was_given(clinician: User) -> None:

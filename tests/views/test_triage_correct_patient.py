@@ -7,6 +7,7 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser
+from webapp.accounts.models import User
 from webapp.assessments.models import Assessment
 from webapp.cases.models import Case, Patient, Sex
 from webapp.db import db, now
@@ -17,6 +18,11 @@ GOOD = {"birth_year": "1990", "sex": "female", "shown": "1980 unknown"}
 def shown(page: str) -> str:
     (value,) = re.findall(r'<input[^>]*name="shown"[^>]*value="([^"]*)"', page)
     return str(value)
+
+
+def said(desk: Browser, case: Case) -> str:
+    """What the page says once the form was sent."""
+    return str(desk.get(f"/patients/{case.patient_id}").get_data(as_text=True))
 
 
 def on_record(app: Flask, case: Case) -> tuple[int | None, Sex]:
@@ -45,6 +51,36 @@ def test_what_was_read_with_other_values_is_read_anew(
         assert old.superseded_at is not None
         assert old.metadata_fed["raw"]["sex"] is None
         assert new.metadata_fed["raw"]["sex"] == "female"
+
+
+def test_it_says_how_many_cases_are_read_again(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    desk.post(f"/patients/{case.patient_id}", GOOD)
+    assert "on record. 1 case is read again." in said(desk, case)
+    with app.app_context():
+        clinic.send(clinician, identifier="A-1")
+    again = {"birth_year": "1991", "sex": "male", "shown": "1990 female"}
+    desk.post(f"/patients/{case.patient_id}", again)
+    assert "on record. 2 cases are read again." in said(desk, case)
+
+
+def test_it_says_why_answers_stand(app: Flask, desk: Browser, case: Case) -> None:
+    with app.app_context():
+        clinic.serve(encoding_version="none")
+        clinic.read(case)
+    desk.post(f"/patients/{case.patient_id}", GOOD)
+    page = said(desk, case)
+    assert "on record. The answers stand: the model reads the image only." in page
+    assert "read again" not in page
+
+
+def test_it_says_nothing_of_answers_that_it_does_not_touch(desk: Browser, case: Case) -> None:
+    desk.post(f"/patients/{case.patient_id}", GOOD | {"birth_year": "1980", "sex": "unknown"})
+    page = said(desk, case)
+    assert "particulars are on record." in page
+    assert "read again" not in page
+    assert "answers stand" not in page
 
 
 def test_a_birth_year_can_be_taken_away(app: Flask, desk: Browser, case: Case) -> None:

@@ -20,7 +20,7 @@ from webapp.cases.models import Case, Patient
 from webapp.cases.queries import visible_site_ids
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db
-from webapp.registry.models import Alias, ModelAlias
+from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
 
 PAGE_SIZE = 25
@@ -176,6 +176,11 @@ def any_model_takes_body_site() -> bool:
         "localization" in version.manifest.get("metadata", {}).get("columns", ())
         for version in champions()
     )
+
+
+def uses_metadata(version: ModelVersion) -> bool:
+    """Whether what is known of a patient can make a difference to a model's answer."""
+    return version.manifest.get("metadata", {}).get("encoding_version") != "none"
 
 
 def _is_current() -> ColumnElement[bool]:

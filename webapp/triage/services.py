@@ -49,6 +49,16 @@ class Submission:
     """The sender knows that images are filed for another patient as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rereading:
+    """What other particulars of a patient mean for the cases that were read with the older ones."""
+
+    again_count: int = 0
+    """Cases that are read again."""
+    unaffected_count: int = 0
+    """Cases whose readings stand, since their models read images only."""
+
+
 def submit(*, actor: User, submission: Submission) -> Case:
     """File a case and have it read: all of it, or nothing. The same form again is the same case.
 
@@ -81,8 +91,9 @@ def submit(*, actor: User, submission: Submission) -> Case:
 
 def correct_patient(
     *, actor: User, patient: Patient, shown: Particulars, corrected: Particulars
-) -> None:
-    """Change what is on record of a patient, and have read anew what was read with other values.
+) -> Rereading:
+    """Change what is on record of a patient, and have read anew what was read with other values,
+    unless by a model that uses none: its answer would be the same.
 
     An age that was worked out from the birth year is worked out again. Answers given before are
     kept as they were.
@@ -95,9 +106,11 @@ def correct_patient(
         changed = cases.correct_patient(
             actor=actor, patient=patient, shown=shown, corrected=corrected
         )
-        if changed:
-            _read_anew(patient)
-            _record_change(actor, patient, changed)
+        if not changed:
+            return Rereading()
+        rereading = _read_anew(patient)
+        _record_change(actor, patient, changed)
+    return rereading
 
 
 def retry(*, actor: User, case: Case) -> Assessment:
@@ -162,8 +175,9 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
         return case
 
 
-def _read_anew(patient: Patient) -> None:
-    """Have the cases of a held patient read anew that were read with other values.
+def _read_anew(patient: Patient) -> Rereading:
+    """Have the cases of a held patient read anew that were read with other values, where those
+    made a difference.
 
     Their readings are held first: a worker that ends one must not come in between.
     """
@@ -179,9 +193,17 @@ def _read_anew(patient: Patient) -> None:
         .with_for_update(of=Assessment)
         .execution_options(populate_existing=True)
     ).all()
-    for assessment in current:
-        if assessment.metadata_fed != assessments.metadata_fed(assessment.case):
-            assessments.schedule(case=assessment.case)
+    differing = [
+        assessment
+        for assessment in current
+        if assessment.metadata_fed != assessments.metadata_fed(assessment.case)
+    ]
+    affected = [
+        assessment for assessment in differing if queries.uses_metadata(assessment.model_version)
+    ]
+    for assessment in affected:
+        assessments.schedule(case=assessment.case)
+    return Rereading(len(affected), len(differing) - len(affected))
 
 
 def _record_change(actor: User, patient: Patient, changed: Sequence[str]) -> None:

@@ -1,5 +1,7 @@
 """The pages of clinicians: worklist, new case, case, images, patient."""
 
+from collections.abc import Iterator
+
 from flask import (
     Blueprint,
     Response,
@@ -11,6 +13,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from flask_login import current_user
 
 from webapp import audit, imaging, storage
@@ -199,7 +202,7 @@ def correct_patient(patient_id: int) -> ResponseReturnValue:
     if not form.validate():
         return _patient_page(patient, form), 422
     try:
-        services.correct_patient(
+        rereading = services.correct_patient(
             actor=_actor(),
             patient=patient,
             shown=form.shown_particulars(),
@@ -208,8 +211,19 @@ def correct_patient(patient_id: int) -> ResponseReturnValue:
     except Conflict as conflict:
         form.explain(conflict)
         return _patient_page(patient, form), conflict.status
-    flash(_("The patient's particulars are on record."), "good")
+    sentences = [_("The patient's particulars are on record."), *_consequences(rereading)]
+    flash(" ".join(sentences), "good")
     return redirect(url_for("triage.patient", patient_id=patient.id), 303)
+
+
+def _consequences(rereading: services.Rereading) -> Iterator[str]:
+    """What a correction means for the patient's cases, in words; nothing where it touches none."""
+    if rereading.again_count:
+        yield ngettext(
+            "%(num)s case is read again.", "%(num)s cases are read again.", rereading.again_count
+        )
+    elif rereading.unaffected_count:
+        yield _("The answers stand: the model reads the image only.")
 
 
 def _actor() -> User:
