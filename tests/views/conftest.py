@@ -71,6 +71,26 @@ def nobody(browse: Callable[[], Browser]) -> Browser:
     return browse()
 
 
+@pytest.fixture(params=["nobody", "a clinician", "an administrator without the CSRF token"])
+def turned_away(
+    request: pytest.FixtureRequest, app: Flask, people: People, nobody: Browser, office: Browser
+) -> Callable[[str], None]:
+    """Post to a path as one of those who may not, who must be told so."""
+
+    def post(path: str) -> None:
+        match request.param:
+            case "nobody":
+                assert nobody.post(path).location == "/sign-in"
+            case "a clinician":
+                with app.app_context():
+                    nobody.sign_in(people.clinician())
+                assert nobody.post(path).status_code == 403
+            case _:
+                assert office.client.post(path).status_code == 400
+
+    return post
+
+
 @pytest.fixture
 def case(app: Flask, clinician: User) -> Case:
     """A case of the clinician's, that waits."""

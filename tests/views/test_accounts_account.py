@@ -82,6 +82,49 @@ def test_bad_input_is_refused(
     browse().sign_in(user)
 
 
+def test_all_that_is_wrong_is_told_at_once(app: Flask, people: People, browse: Browse) -> None:
+    with app.app_context():
+        user = people.user(Role.CLINICIAN, password_is_one_time=True, username="aaaa")
+    browser = browse().sign_in(user)
+    data = passwords(current="not the password", new="aaaa", repeated="something else")
+    page = browser.post("/account", data).text
+    for sentence in (
+        "This is not your present password.",
+        "Use at least 12 characters.",
+        "Many people use this password.",
+        "The password must not be the user name.",
+        "The two new passwords differ.",
+    ):
+        assert f"<p>{sentence}" in page
+    page = browser.post("/account", passwords(new=PASSWORD, repeated="")).text
+    assert "<p>Choose another password than the present one." in page
+    assert "<p>This is needed." in page
+    assert "This is not your present password." not in page
+
+
+def test_a_right_password_in_a_form_with_other_errors_is_no_guess(
+    app: Flask, people: People, browse: Browse
+) -> None:
+    with app.app_context():
+        user = people.clinician()
+    browser = browse().sign_in(user)
+    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS + 1):
+        assert browser.post("/account", passwords(new="too short")).status_code == 422
+    assert browser.post("/account", passwords()).status_code == 303
+
+
+def test_guessing_in_a_form_with_other_errors_is_throttled(
+    app: Flask, people: People, browse: Browse
+) -> None:
+    with app.app_context():
+        user = people.clinician()
+    browser = browse().sign_in(user)
+    wrong = passwords(current="not the password", new="too short")
+    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+        assert browser.post("/account", wrong).status_code == 422
+    assert browser.post("/account", wrong).status_code == 429
+
+
 def test_guessing_is_throttled(app: Flask, people: People, browse: Browse) -> None:
     with app.app_context():
         user = people.clinician()

@@ -17,6 +17,9 @@ from webapp.accounts.models import User
 from webapp.cases.models import Case, Patient
 from webapp.db import db, now, transaction
 
+# What a library will take no longer is mended before its next release.
+pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning")
+
 Look = Callable[..., list[dict[str, Any]]]
 
 

@@ -15,6 +15,9 @@ from webapp.audit import AuditEvent
 from webapp.db import db
 from webapp.permissions import Role
 
+# What a library will take no longer is mended before its next release.
+pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning")
+
 Browse = Callable[[], Browser]
 
 

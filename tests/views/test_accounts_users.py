@@ -6,6 +6,7 @@ from flask import Flask
 
 from tests.conftest import Browser, People
 from webapp.accounts import services
+from webapp.permissions import Role
 
 Browse = Callable[[], Browser]
 
@@ -24,6 +25,16 @@ def test_it_lists_users_and_sites(app: Flask, people: People, browse: Browse) ->
         assert text in page
     assert password not in page
     assert new.password_hash not in page
+
+
+def test_it_says_who_sees_no_patients(app: Flask, people: People, browse: Browse) -> None:
+    with app.app_context():
+        site = people.site("North wing")
+        admin = people.user(Role.ADMINISTRATOR, sites=[site])
+        people.clinician(site)
+    page = browse().sign_in(admin).get("/users").text
+    assert page.count('data-label="Sites">North wing</td>') == 1
+    assert page.count('data-label="Sites">North wing <span class="quiet">(sees no patients)') == 1
 
 
 def test_nobody_is_sent_to_sign_in(browse: Browse) -> None:

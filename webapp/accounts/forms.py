@@ -5,7 +5,16 @@ from typing import Any
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import DateField, Form, PasswordField, SelectField, SelectMultipleField, StringField
+from wtforms import (
+    DateField,
+    Field,
+    Form,
+    PasswordField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+)
+from wtforms.fields import SelectChoice
 from wtforms.validators import EqualTo, InputRequired, Length
 
 from webapp.accounts import passwords, queries, services
@@ -59,16 +68,29 @@ class SignInForm(AccountsForm):
 
 
 class PasswordForm(AccountsForm):
-    """Changing one's own password."""
+    """Changing one's own password; says of a new one at once every rule that it breaks."""
 
     current_password = PasswordField(_l("Present password"), [_required()])
     new_password = PasswordField(
-        _l("New password"), [_required()], description=_l("At least 12 characters.")
+        _l("New password"),
+        [_required()],
+        description=_l("At least 12 characters; not your user name, nor what many people use."),
     )
     repeated_password = PasswordField(
         _l("New password again"),
         [_required(), EqualTo("new_password", _l("The two new passwords differ."))],
     )
+
+    def __init__(self, *, username: str) -> None:
+        super().__init__()
+        self._username = username
+
+    def validate_new_password(self, field: Field) -> None:
+        """All rules, as the service holds them, which stops at the first."""
+        broken = passwords.broken_rules(field.data, username=self._username)
+        if field.data == self.current_password.data:
+            broken.append(Reason.PASSWORD_UNCHANGED)
+        field.errors = [*field.errors, *(reason.label for reason in broken)]
 
 
 class NewUserForm(AccountsForm):
@@ -83,17 +105,22 @@ class NewUserForm(AccountsForm):
     roles = SelectMultipleField(
         _l("Roles"),
         coerce=Role,
-        choices=[(role, role.label) for role in Role],
+        choices=[SelectChoice(role, role.label) for role in Role],
         description=_l(
             "Clinicians see the patients of their sites. Administrators keep users and sites,"
             " and see no patient."
         ),
     )
-    site_ids = SelectMultipleField(_l("Sites"), coerce=int)
+    site_ids = SelectMultipleField(
+        _l("Sites"),
+        coerce=int,
+        description=_l("Whose patients a clinician sees. They matter for clinicians only."),
+    )
 
     def offer_sites(self) -> None:
         """Let the sites that there are be chosen."""
-        self.site_ids.choices = [(site.id, site.name) for site in queries.all_sites()]
+        sites = queries.all_sites()
+        self.site_ids.choices = [SelectChoice(site.id, site.name) for site in sites]
 
 
 class UserForm(NewUserForm):
@@ -131,13 +158,16 @@ class RecordForm(Form):
         super().__init__(arguments)
         actions = sorted((str(words), action) for action, words in ACTIONS.items())
         self.user.choices = [
-            ("", _l("Anyone")),
-            *((str(number), f"{full_name} ({username})") for number, full_name, username in users),
-            (self.NO_USER, _l("Nobody signed in, or the system")),
+            SelectChoice("", _l("Anyone")),
+            *(
+                SelectChoice(str(number), f"{full_name} ({username})")
+                for number, full_name, username in users
+            ),
+            SelectChoice(self.NO_USER, _l("Nobody signed in, or the system")),
         ]
         self.action.choices = [
-            ("", _l("Anything")),
-            *((action, words) for words, action in actions),
+            SelectChoice("", _l("Anything")),
+            *(SelectChoice(action, words) for words, action in actions),
         ]
 
     def filters(self) -> RecordFilters:
@@ -156,7 +186,7 @@ class RecordForm(Form):
         chosen = {
             field.name: field.data
             for field in (self.user, self.action)
-            if field.data in dict(field.choices)
+            if field.data in [choice.value for choice in field.choices]
         }
         chosen["day"] = self.day.data.isoformat() if self.day.data else ""
         return {name: value for name, value in chosen.items() if value}

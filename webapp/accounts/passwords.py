@@ -35,20 +35,25 @@ def needs_rehash(password_hash: str) -> bool:
     return _hasher().check_needs_rehash(password_hash)
 
 
+def broken_rules(password: str, *, username: str) -> list[Reason]:
+    """Every rule that a new password breaks; none if it is a good one."""
+    plain = password.strip().lower()
+    rules = {
+        Reason.PASSWORD_TOO_SHORT: len(password) < LENGTH_MIN,
+        Reason.PASSWORD_TOO_LONG: len(password) > LENGTH_MAX,
+        Reason.PASSWORD_IS_USERNAME: plain == username.lower(),
+        Reason.PASSWORD_TOO_COMMON: plain in _commonest() or len(set(plain)) < 4,
+    }
+    return [reason for reason, is_broken in rules.items() if is_broken]
+
+
 def check_rules(password: str, *, username: str) -> None:
     """
     Raises:
-        Invalid: with the `Reason`.
+        Invalid: with the `Reason` of the first rule that is broken.
     """
-    plain = password.strip().lower()
-    if len(password) < LENGTH_MIN:
-        raise Invalid(Reason.PASSWORD_TOO_SHORT)
-    if len(password) > LENGTH_MAX:
-        raise Invalid(Reason.PASSWORD_TOO_LONG)
-    if plain == username.lower():
-        raise Invalid(Reason.PASSWORD_IS_USERNAME)
-    if plain in _commonest() or len(set(plain)) < 4:
-        raise Invalid(Reason.PASSWORD_TOO_COMMON)
+    for reason in broken_rules(password, username=username):
+        raise Invalid(reason)
 
 
 def new_one_time_password() -> str:

@@ -54,10 +54,8 @@ def change_password(
     check_rules(new_password, username=actor.username)
     if new_password == current_password:
         raise Invalid(Reason.PASSWORD_UNCHANGED)
-    _count_attempt(username=actor.username, remote_address=remote_address)
     checked_hash = actor.password_hash
-    if not verify_password(current_password, checked_hash):
-        raise Invalid(Reason.WRONG_PRESENT_PASSWORD)
+    _try_own_password(actor, current_password, remote_address)
     password_hash = hash_password(new_password)
     with transaction():
         hold(Lock.SIGN_IN)
@@ -70,6 +68,25 @@ def change_password(
         token = _start_session(user)
         audit.record(actor=user, action="account.password_changed", subject=user)
     return token
+
+
+def check_own_password(*, actor: User, password: str, remote_address: str) -> None:
+    """Whether it is one's present password; counts against guessing as every attempt does.
+
+    Raises:
+        Throttled: too many wrong passwords lately.
+        Invalid: it is not.
+    """
+    _try_own_password(actor, password, remote_address)
+    with transaction():
+        hold(Lock.SIGN_IN)
+        _forget_attempts(username=actor.username, remote_address=remote_address)
+
+
+def _try_own_password(actor: User, password: str, remote_address: str) -> None:
+    _count_attempt(username=actor.username, remote_address=remote_address)
+    if not verify_password(password, actor.password_hash):
+        raise Invalid(Reason.WRONG_PRESENT_PASSWORD)
 
 
 def set_password(*, actor: User | None, user: User, password: str) -> None:

@@ -80,16 +80,25 @@ def sign_out() -> ResponseReturnValue:
 @signed_in
 def account() -> ResponseReturnValue:
     """Who one is, and changing one's password."""
-    form = PasswordForm()
-    if not form.validate_on_submit():
+    form = PasswordForm(username=current_user.username)
+    if not form.is_submitted():
         return _page("accounts/account.html", form=form)
     was_one_time = current_user.password_is_one_time
+    remote_address = request.remote_addr or ""
     try:
+        if not form.validate():
+            if form.current_password.data:  # all that is wrong is told at once, this as well
+                services.check_own_password(
+                    actor=current_user,
+                    password=form.current_password.data,
+                    remote_address=remote_address,
+                )
+            return _page("accounts/account.html", form=form)
         token = services.change_password(
             actor=current_user,
             current_password=form.current_password.data,
             new_password=form.new_password.data,
-            remote_address=request.remote_addr or "",
+            remote_address=remote_address,
         )
     except Throttled as error:
         return _throttled("accounts/account.html", form, error)
