@@ -22,19 +22,44 @@ def main() -> None:
     try:
         settings = Settings.from_environment()
         if settings.embedded_broker and broker.is_running(settings):
-            sys.exit(f"Firstlook runs already in {settings.instance_dir}.")
+            sys.exit(runs_already(settings))
         migrate(settings)
     except InvalidSettings as error:
         sys.exit(str(error))
     if not install_bundles():
         sys.exit("The models that are shipped could not be installed.")
     announce(settings, first_accounts(settings))
+    _note(settings).write_text(f"{address(settings)} {os.getpid()}")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     processes = PROCESSES + (["broker"] if settings.embedded_broker else [])
-    honcho = [sys.executable, "-m", "honcho", "--env", os.devnull, "start"]
-    command = [*honcho, "--port", str(settings.port), *processes]
+    manager = [sys.executable, "-m", "webapp.processes", "--env", os.devnull, "start"]
+    command = [*manager, "--port", str(settings.port), *processes]
     os.chdir(REPOSITORY)
     os.execve(sys.executable, command, environment)
+
+
+def address(settings: Settings) -> str:
+    """Where a browser on this machine finds the web server."""
+    return f"http://{settings.host}:{settings.port}"
+
+
+def runs_already(settings: Settings) -> str:
+    """That this instance is in use, where it serves, and how to stop it, as far as is known."""
+    said = f"Firstlook runs already in {settings.instance_dir}."
+    try:
+        served_at, process = _note(settings).read_text().split()
+        os.kill(int(process), 0)  # fails where there is no such process any more
+    except (OSError, ValueError):
+        return said
+    return (
+        f"{said} It serves {served_at}.\n"
+        f"Ctrl-C in the terminal where it was started stops it; so does: kill {process}"
+    )
+
+
+def _note(settings: Settings) -> Path:
+    """Where an instance that runs says so: its address, and the number of its first process."""
+    return settings.instance_dir / "launched"
 
 
 def migrate(settings: Settings) -> None:
@@ -77,7 +102,7 @@ def announce(settings: Settings, accounts: list[tuple[str, str]]) -> None:
         print(f"  one-time password of {username:<14} {password}")
     if accounts:
         print("  They are not shown again, and are changed at the first sign-in.\n")
-    print(f"  Firstlook: http://{settings.host}:{settings.port}   (Ctrl-C stops it)\n", flush=True)
+    print(f"  Firstlook: {address(settings)}   (Ctrl-C stops it)\n", flush=True)
 
 
 if __name__ == "__main__":
