@@ -46,9 +46,11 @@ def read(stack: Stack, client: Client, sample: Path, names: Mapping[str, str]) -
     case_id = client.submit([sample.read_bytes()], file_name=sample.name)
     answer = stack.wait_for(case_id)
     seconds = time.monotonic() - began
-    print(f"\n{sample.name}: {answer.state} after {seconds:.2f} s: {answer.finding}")
+    found = names[answer.finding] if answer.finding else "no finding"
+    print(f"\n{sample.name}: {answer.state} after {seconds:.2f} s: {found}")
+    width = max(map(len, names.values()))
     for code, probability in answer.probabilities[0].items():
-        print(f"    {code:<14} {probability:6.1%}")
+        print(f"    {names[code]:<{width}} {probability:6.1%}")
     page = client.get(f"/cases/{case_id}").text
     verdict = page.partition('id="verdict-title"')[2].partition("</h2>")[0]
     is_right = answer.state is State.COMPLETED and answer.finding == sample.stem
