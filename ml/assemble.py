@@ -25,11 +25,11 @@ from ml.gates import Abstention, Familiarity
 from ml.jsonfile import write_json
 from ml.model_card import model_card
 from ml.networks import Reader
+from ml.parts import EVALUATION_BATCH, Part
 from ml.predictor import ImageAssessment
 from ml.preprocess import PreprocessSpec
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
-from ml.training import EVALUATION_BATCH, Part
 
 Array = npt.NDArray[np.float32]
 
@@ -64,7 +64,7 @@ def assemble(
     _round_to_half(reader)
     _, train_features = read_all(reader, train, recipe.preprocess)
     tune_logits, tune_features = read_all(reader, tune, recipe.preprocess)
-    tune_labels = tune.labels.numpy()
+    tune_labels = tune.targets.argmax(dim=1).numpy()
     temperature = fit_temperature(tune_logits, tune_labels)
     tune_probabilities = softmax(tune_logits, temperature)
     gates = recipe.gates

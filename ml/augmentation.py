@@ -12,7 +12,7 @@ from ml.recipe import AugmentationRecipe
 def augment(
     frames: Tensor, size_px: int, recipe: AugmentationRecipe, generator: torch.Generator
 ) -> Tensor:
-    """Move, turn and tint a batch: (n, side, side, 3) uint8 to (n, size, size, 3) float32.
+    """Move, turn and tint a batch: (n, side, side, c) uint8 to (n, size, size, c) float32.
 
     Pixels keep their range of 0 to 255. The side of ``frames`` may exceed ``size_px``; what lies
     beyond the cut is what moved pictures show at their edges.
@@ -52,7 +52,7 @@ def _move(
     cosine, sine = scale * angle.cos(), scale * angle.sin()
     rows = (torch.stack((cosine, -sine), dim=1), torch.stack((sine, cosine), dim=1))
     matrix = torch.cat((torch.stack(rows, dim=1), shift[:, :, None]), dim=2)
-    grid = F.affine_grid(matrix, [count, 3, size_px, size_px], align_corners=False)
+    grid = F.affine_grid(matrix, [count, pixels.shape[1], size_px, size_px], align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -60,7 +60,9 @@ def _tint(pixels: Tensor, recipe: AugmentationRecipe, generator: torch.Generator
     """Brightness, contrast and one gain a colour channel, drawn for each picture."""
     count = len(pixels)
     gain = 1 + recipe.brightness * _between(-1, 1, count, generator)[:, None, None, None]
-    tint = 1 + recipe.tint * _between(-1, 1, 3 * count, generator).view(count, 3, 1, 1)
+    channels = pixels.shape[1]
+    gains = _between(-1, 1, channels * count, generator).view(count, channels, 1, 1)
+    tint = 1 + recipe.tint * gains
     contrast = 1 + recipe.contrast * _between(-1, 1, count, generator)[:, None, None, None]
     middle = pixels.mean(dim=(1, 2, 3), keepdim=True)
     return (((pixels - middle) * contrast + middle) * gain * tint).clamp(0, 255)

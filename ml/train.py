@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ml.assemble import assemble
 from ml.datasets import packed
+from ml.parts import centre, read_part
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
-from ml.training import centre, fit, open_run, read_part, split_manifest
+from ml.training import fit, open_run, split_manifest
 
 MARGIN = 0.25
 """Training frames are kept this much wider than the network sees, for moving about in."""
@@ -24,15 +25,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the run's own folder")
     options = parser.parse_args()
     recipe = Recipe.load(options.recipe)
+    task = ReadingTask.named(recipe.reading_task)
     manifest = packed.read(options.data)
     split = split_manifest(manifest, recipe)
-    provenance = open_run(options.out, recipe, split)
+    provenance = open_run(options.out, recipe, split, task.codes)
     spec = recipe.preprocess
     wide_px = min(spec.native_short_side_px, round(spec.size_px * (1 + MARGIN)))
-    train = read_part(manifest, split.train, spec, wide_px)
-    tune = read_part(manifest, split.tune, spec)
-    reader = fit(recipe, train, tune, manifest.labels, options.out)
-    task = ReadingTask.named(recipe.reading_task)
+    train = read_part(manifest, split.train, recipe, task, wide_px)
+    tune = read_part(manifest, split.tune, recipe, task)
+    reader = fit(recipe, task, train, tune, options.out)
     bundle = assemble(
         options.out / "bundle",
         recipe=recipe,

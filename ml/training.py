@@ -12,14 +12,14 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before Lightning)
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as lightning
 import torch
 import torch.nn.functional as F
@@ -32,34 +32,29 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_weight_decay
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from ml.augmentation import augment
 from ml.datasets.manifest import Manifest
 from ml.jsonfile import write_json
-from ml.metrics import macro_auc
+from ml.losses import build_loss
+from ml.metadata import encoding
+from ml.metrics import auc
 from ml.networks import Reader, build_network
-from ml.preprocess import PreprocessSpec
-from ml.recipe import AugmentationRecipe, Recipe
+from ml.parts import Batch, EvaluationBatches, Part, TrainBatches, derived_seed
+from ml.reading_task import ReadingTask
+from ml.recipe import Recipe
 from ml.splits import Split, divide, near_duplicate_groups, thumbnails
+from ml.warm_start import PREFIX as BUNDLE
+from ml.warm_start import find_bundle, start_from
 
 PACKAGES = ("torch", "timm", "pytorch-lightning", "numpy", "pillow", "scikit-learn")
-EVALUATION_BATCH = 128
-CLASS_WEIGHTS = {"balanced": 1.0, "sqrt": 0.5}
-"""The power of its inverse frequency by which a class counts."""
 FITTED_BY = {field.name for field in fields(Recipe)} - {"version", "name", "gates"}
 """The parts of a recipe that decide the weights."""
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a split, decoded once: frames (n, side, side, 3) uint8 and labels (n,)."""
-
-    files: tuple[str, ...]
-    frames: Tensor
-    labels: Tensor
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 def split_manifest(manifest: Manifest, recipe: Recipe) -> Split:
@@ -72,102 +67,16 @@ def split_manifest(manifest: Manifest, recipe: Recipe) -> Split:
     return divide(records, groups, recipe.data, recipe.seed)
 
 
-def read_part(
-    manifest: Manifest, files: tuple[str, ...], spec: PreprocessSpec, size_px: int | None = None
-) -> Part:
-    """Decode and frame ``files``; ``size_px`` as in ``PreprocessSpec.frame``."""
-    labels = {record.file: manifest.labels.index(record.label) for record in manifest.records}
-    side = size_px or spec.size_px
-    frames = np.empty((len(files), side, side, 3), np.uint8)
-    for index, file in enumerate(tqdm(files, desc="decoding", unit="image")):
-        frames[index] = spec.frame(manifest.open_image(file), side)
-    return Part(files, torch.from_numpy(frames), torch.tensor([labels[file] for file in files]))
-
-
-def centre(part: Part, size_px: int) -> Part:
-    """The same part with its frames cut to the centre square of ``size_px``."""
-    margin = (part.frames.shape[1] - size_px) // 2
-    inner = slice(margin, margin + size_px)
-    return Part(part.files, part.frames[:, inner, inner], part.labels)
-
-
-class TrainBatches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Shuffled, augmented batches of one epoch: pixels (n, 3, size, size) and labels (n,)."""
-
-    def __init__(
-        self,
-        part: Part,
-        spec: PreprocessSpec,
-        augmentation: AugmentationRecipe,
-        batch_size: int,
-        seed: int,
-    ):
-        self.part, self.spec, self.augmentation = part, spec, augmentation
-        self.batch_size, self.seed, self.epoch = min(batch_size, len(part.files)), seed, 0
-
-    def __len__(self) -> int:
-        """Batches an epoch; what does not fill a batch waits for another epoch's order."""
-        return len(self.part.files) // self.batch_size
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.part.files))
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen = torch.from_numpy(order[start : start + self.batch_size])
-            frames = self.part.frames[chosen]
-            moved = augment(frames, self.spec.size_px, self.augmentation, generator)
-            yield torch.from_numpy(self.spec.to_input(moved.numpy())), self.part.labels[chosen]
-
-
-class EvaluationBatches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of a part in its own order, framed exactly as in serving."""
-
-    def __init__(self, part: Part, spec: PreprocessSpec):
-        self.part, self.spec = part, spec
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.part.files) / EVALUATION_BATCH)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.part.files), EVALUATION_BATCH):
-            chosen = slice(start, start + EVALUATION_BATCH)
-            pixels = self.spec.to_input(self.part.frames[chosen].numpy())
-            yield torch.from_numpy(pixels), self.part.labels[chosen]
-
-
-def derived_seed(*parts: int) -> int:
-    """A seed of its own for each (seed, epoch) or (seed, epoch, batch)."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def class_weights(counts: Tensor, kind: str) -> Tensor | None:
-    """What each class counts in the loss (c,), by its number of training pictures (c,).
-
-    ``balanced`` is the inverse frequency, ``sqrt`` its root; they average to 1 over the pictures.
-    Raises ValueError for an unknown kind.
-    """
-    if kind == "none":
-        return None
-    if kind not in CLASS_WEIGHTS:
-        raise ValueError(f"unknown class weights {kind}; known are none, balanced, sqrt")
-    frequency = counts / counts.sum()
-    weights = frequency.clamp(min=1e-6) ** -CLASS_WEIGHTS[kind]
-    return weights / (weights * frequency).sum()
-
-
 class Fitting(lightning.LightningModule):
-    """Cross-entropy on a ``Reader``, AdamW, linear warm-up and a cosine down to zero."""
+    """A ``Reader`` being fitted: loss, figures on tune, frozen parts, optimizer and schedule."""
 
-    def __init__(
-        self, reader: Reader, recipe: Recipe, train: TrainBatches, tune: EvaluationBatches
-    ):
+    def __init__(self, reader: Reader, recipe: Recipe, task: ReadingTask, train: Part, tune: Part):
         super().__init__()
         self.reader = reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.recipe, self.train_batches, self.tune_batches = recipe, train, tune
-        counts = torch.bincount(train.part.labels, minlength=reader.head.out_features)
-        self.class_weights: Tensor | None
-        weights = class_weights(counts, recipe.training.class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.recipe, self.task = recipe, task
+        self.train_batches = TrainBatches(train, recipe)
+        self.tune_batches = EvaluationBatches(tune, recipe.preprocess)
+        self.loss = build_loss(recipe.training, train.targets, multi_label=task.multi_label)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Called anew for every epoch, which decides order and augmentation."""
@@ -178,40 +87,45 @@ class Fitting(lightning.LightningModule):
         """The tune part."""
         return DataLoader(self.tune_batches, batch_size=None)
 
+    def forward(self, pixels: Tensor, metadata: Tensor) -> Tensor:
+        """Logits (n, c) of pixels (n, channels, size, size) and metadata (n, m)."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        fed = (pixels, metadata) if metadata.shape[1] else (pixels,)
+        logits: Tensor = self.reader(*fed)[0]
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Hold still what this epoch does not teach; a resumed run finds it out anew."""
+        settings = self.recipe.network
+        thawed = bool(settings.unfreeze_epoch) and self.current_epoch >= settings.unfreeze_epoch
+        hold(self.reader, 0 if thawed else settings.frozen_blocks, norms=settings.frozen_norms)
+
     def on_train_batch_start(self, _batch: Any, index: int) -> None:
         """Dropout, too, draws the same again when an epoch is repeated."""
         torch.manual_seed(derived_seed(self.recipe.seed, self.current_epoch, index))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The loss of one batch, a scalar."""
-        pixels, labels = batch
-        logits, _ = self.reader(pixels.contiguous(memory_format=torch.channels_last))
-        smoothing = self.recipe.training.label_smoothing
-        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=smoothing)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))
+        pixels, metadata, targets = batch
+        loss: Tensor = self.loss(self(pixels, metadata), targets)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(targets))
         return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
-        """Log loss and accuracy on the tune part."""
-        pixels, labels = batch
-        logits, _ = self.reader(pixels.contiguous(memory_format=torch.channels_last))
-        correct = (logits.argmax(dim=1) == labels).float().mean()
-        self.log("tune_loss", F.cross_entropy(logits, labels), batch_size=len(labels))
-        self.log("tune_accuracy", correct, batch_size=len(labels), prog_bar=True)
-        self.answers.append((logits, labels))
 
     def on_validation_epoch_start(self) -> None:
         """Collect the answers anew."""
         self.answers: list[tuple[Tensor, Tensor]] = []
 
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        """Keep the answers: most figures are of the whole tune part, not means over batches."""
+        pixels, metadata, targets = batch
+        self.answers.append((self(pixels, metadata).float(), targets))
+
     def on_validation_epoch_end(self) -> None:
-        """Log what is a figure of the whole tune part, not a mean over its batches."""
-        logits, labels = (torch.cat(part) for part in zip(*self.answers, strict=True))
-        found = (logits.argmax(dim=1) == labels).float()
-        recalls = [found[labels == label].mean() for label in labels.unique()]
-        self.log("tune_balanced_accuracy", torch.stack(recalls).mean(), prog_bar=True)
-        scores = torch.softmax(logits.double(), dim=1).cpu().numpy()
-        self.log("tune_auc", macro_auc(scores, labels.cpu().numpy()))
+        """Log the figures of the tune part."""
+        logits, targets = (torch.cat(part) for part in zip(*self.answers, strict=True))
+        for name, value in tune_figures(logits, targets, self.task).items():
+            shown = name == "tune_balanced_accuracy"
+            self.log(name, value, prog_bar=shown)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay on biases and norms; a LambdaLR, which resumes with more epochs."""
@@ -233,10 +147,76 @@ class Fitting(lightning.LightningModule):
         }
 
 
+def hold(reader: Reader, blocks: int, *, norms: bool) -> None:
+    """Freeze the backbone's first ``blocks`` (-1: all of it), and its norm layers if asked for.
+
+    What is frozen runs without gradient and in evaluation mode, so that running statistics and
+    drop path stand still too; all else learns.
+    """
+    reader.train().requires_grad_(True)
+    frozen = [reader.backbone] if blocks < 0 else []
+    if blocks > 0:
+        frozen += list(cast(nn.ModuleList, reader.blocks))[:blocks]
+    if norms:
+        frozen += [part for part in reader.backbone.modules() if isinstance(part, NORMS)]
+    for part in frozen:
+        part.eval().requires_grad_(False)
+
+
+def tune_figures(logits: Tensor, targets: Tensor, task: ReadingTask) -> dict[str, float]:
+    """What may be monitored, of logits (n, c) and targets (n, c).
+
+    Macro figures are means over the findings that count and for which they are defined. Where
+    findings exclude each other the most probable is named and balanced accuracy is mean recall;
+    else all over one half are named, and it is the mean of recall and specificity.
+    """
+    counted = np.array([finding.in_macro for finding in task.findings])
+    scores = logits.double()
+    if task.multi_label:
+        loss = F.binary_cross_entropy_with_logits(scores, targets.double())
+        probabilities = torch.sigmoid(scores).cpu().numpy()
+        named = probabilities >= 0.5
+    else:
+        loss = F.cross_entropy(scores, targets.double())
+        probabilities = torch.softmax(scores, dim=1).cpu().numpy()
+        named = np.eye(len(counted), dtype=bool)[probabilities.argmax(axis=1)]
+    shown = targets.cpu().numpy() > 0.5
+    hits, absent = (named & shown).sum(axis=0), (~shown).sum(axis=0)
+    recall = _ratio(hits, shown.sum(axis=0))
+    specificity = _ratio((~named & ~shown).sum(axis=0), absent)
+    balanced = (recall + specificity) / 2 if task.multi_label else recall
+    areas = np.array([auc(p, y) for p, y in zip(probabilities.T, shown.T, strict=True)])
+    f1 = _ratio(2 * hits, named.sum(axis=0) + shown.sum(axis=0))
+    return {
+        "tune_loss": float(loss),
+        "tune_accuracy": float((named == shown).all(axis=1).mean()),
+        "tune_balanced_accuracy": _mean_defined(balanced[counted]),
+        "tune_auc": _mean_defined(areas[counted]),
+        "tune_macro_f1": _mean_defined(f1[counted]),
+    }
+
+
+def _ratio(part: Counts, whole: Counts) -> Floats:
+    """Part of a whole, by finding; NaN where there is none."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _mean_defined(values: Floats) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
 class EpochTable(Callback):
     """Writes one row an epoch to ``epochs.csv``; a resumed run keeps the rows before it."""
 
-    FIGURES = ("train_loss", "tune_loss", "tune_accuracy", "tune_balanced_accuracy", "tune_auc")
+    FIGURES = (
+        "train_loss",
+        "tune_loss",
+        "tune_accuracy",
+        "tune_balanced_accuracy",
+        "tune_auc",
+        "tune_macro_f1",
+    )
     COLUMNS = ("epoch", *FIGURES, "learning_rate", "seconds")
 
     def __init__(self, path: Path):
@@ -287,25 +267,17 @@ class StopRequest(Callback):
             trainer.should_stop = True
 
 
-def fit(recipe: Recipe, train: Part, tune: Part, labels: tuple[str, ...], run: Path) -> Reader:
-    """Train, or resume, in the folder ``run``; returns the best network by tune loss, on the CPU.
+def fit(recipe: Recipe, task: ReadingTask, train: Part, tune: Part, run: Path) -> Reader:
+    """Train, or resume, in the folder ``run``; returns the best network by the monitored figure.
 
-    ``train`` may carry margins beyond the recipe's size; ``tune`` is framed as in serving.
+    The network is on the CPU and in evaluation mode. ``train`` may carry margins beyond the
+    recipe's size; ``tune`` is framed as in serving.
     """
     torch.manual_seed(recipe.seed)
     settings = recipe.training
-    reader = build_network(
-        recipe.network.name,
-        len(labels),
-        init=recipe.network.init,
-        dropout=recipe.network.dropout,
-        drop_path=recipe.network.drop_path,
-    )
-    batches = TrainBatches(
-        train, recipe.preprocess, recipe.augmentation, settings.batch_size, recipe.seed
-    )
     mode = "min" if settings.monitor == "tune_loss" else "max"
-    module = Fitting(reader, recipe, batches, EvaluationBatches(tune, recipe.preprocess))
+    reader = start(recipe, task.codes)
+    module = Fitting(reader, recipe, task, train, tune)
     callbacks: list[Callback] = [
         ModelCheckpoint(
             run, "best", monitor=settings.monitor, mode=mode, enable_version_counter=False
@@ -338,30 +310,56 @@ def fit(recipe: Recipe, train: Part, tune: Part, labels: tuple[str, ...], run: P
     return reader.cpu().eval()
 
 
-def open_run(run: Path, recipe: Recipe, split: Split) -> dict[str, Any]:
+def start(recipe: Recipe, codes: tuple[str, ...]) -> Reader:
+    """The recipe's network with the weights that it starts from, to tell ``codes`` apart.
+
+    Raises ValueError as ``build_network``, ``find_bundle`` and ``start_from`` do.
+    """
+    settings = recipe.network
+    source = settings.init.removeprefix(BUNDLE) if settings.init.startswith(BUNDLE) else ""
+    metadata_count = encoding(recipe.metadata.encoding).count
+    reader = build_network(
+        settings.name,
+        len(codes),
+        init="random" if source else settings.init,
+        dropout=settings.dropout,
+        drop_path=settings.drop_path,
+        **({"metadata_count": metadata_count} if metadata_count else {}),
+    )
+    if source:
+        start_from(reader, find_bundle(source), codes)
+    return reader
+
+
+def open_run(run: Path, recipe: Recipe, split: Split, codes: tuple[str, ...]) -> dict[str, Any]:
     """Make the folder of a run, or find it again; returns what ``run.json`` keeps of its origin.
 
     A finished run may be bundled anew with another version or other gates. Raises ValueError when
-    the folder holds a run that was fitted otherwise: by another recipe or split.
+    the folder holds a run that was fitted otherwise: by another recipe or split, or to findings
+    ``codes`` that were others or in another order.
     """
     kept = run / "run.json"
     recipe_now = json.loads(json.dumps(recipe.to_dict()))
     if not kept.exists():
         run.mkdir(parents=True, exist_ok=True)
-        write_json(kept, _provenance(recipe, split))
+        write_json(kept, _provenance(recipe, split, codes))
     provenance: dict[str, Any] = json.loads(kept.read_bytes())
     fitted = json.loads(json.dumps(Recipe.from_dict(provenance["recipe"]).to_dict()))
     same_recipe = all(fitted[name] == recipe_now[name] for name in FITTED_BY)
     if not same_recipe or provenance["split_sha256"] != split.sha256:
         raise ValueError(f"{run} holds a run of another recipe or split; choose another folder")
+    learnt = provenance.setdefault("findings", sorted(codes))  # runs that kept none had these
+    if learnt != list(codes):
+        raise ValueError(f"{run} holds a run for the findings {', '.join(learnt)}, in this order")
     return {**provenance, "recipe": recipe_now}
 
 
-def _provenance(recipe: Recipe, split: Split) -> dict[str, Any]:
+def _provenance(recipe: Recipe, split: Split, codes: tuple[str, ...]) -> dict[str, Any]:
     """What a run must keep to be traced: recipe, split hash, versions, code revision."""
     return {
         "recipe": recipe.to_dict(),
         "split_sha256": split.sha256,
+        "findings": codes,
         "images": {
             "train": len(split.train),
             "tune": len(split.tune),

@@ -15,7 +15,7 @@ from ml.gates import Abstention, Familiarity
 from ml.networks import build_network
 from ml.predictor import Predictor
 from ml.preprocess import PreprocessSpec
-from ml.reading_task import ReadingTask
+from ml.reading_task import Finding, ReadingTask
 
 
 def make_bundle(path: Path, *, seed: int = 0, size: int = 32) -> Path:
@@ -56,6 +56,16 @@ def make_bundle(path: Path, *, seed: int = 0, size: int = 32) -> Path:
     ]
     bundles.save(path, facts, tensors)
     return path
+
+
+def reading_task(*codes: str, multi_label: bool = False, other: str = "") -> ReadingTask:
+    """A reading task of these findings; ``other`` is the one left out of macro figures."""
+    findings = tuple(
+        Finding(code, code.upper(), "", "none", 0, "routine", "", in_macro=code != other)
+        for code in codes
+    )
+    words = ("Test", "Drawing", "", "CC0-1.0", "", (), "", "", ())
+    return ReadingTask("test", *words, findings=findings, multi_label=multi_label)
 
 
 def picture(*, seed: int = 0, size: tuple[int, int] = (48, 40)) -> Image.Image:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from ml.augmentation import augment
 from ml.decode import Unreadable, decode
+from ml.parts import EvaluationBatches, Part, TrainBatches
 from ml.preprocess import PreprocessSpec
-from ml.recipe import AugmentationRecipe
-from ml.training import EvaluationBatches, Part, TrainBatches
+from ml.recipe import AugmentationRecipe, Recipe
 from tests.unit.ml.factories import picture
 
 SPEC = PreprocessSpec(native_short_side_px=40, size_px=32)
@@ -51,11 +51,12 @@ def picture_frame() -> np.ndarray:
 def test_training_and_serving_see_the_same_pixels() -> None:
     """Without augmentation a training batch is exactly what the predictor feeds the network."""
     frames = torch.from_numpy(np.stack([SPEC.frame(picture(seed=n)) for n in range(4)]))
-    part = Part(tuple("abcd"), frames, torch.arange(4))
-    pixels, labels = next(iter(TrainBatches(part, SPEC, STILL, 4, seed=0)))
-    served = SPEC.to_input([SPEC.frame(picture(seed=int(n))) for n in labels])
+    part = Part(tuple("abcd"), frames, torch.eye(4), torch.empty(4, 0))
+    recipe = Recipe("any", "1", preprocess=SPEC, augmentation=STILL)
+    pixels, _, targets = next(iter(TrainBatches(part, recipe)))
+    served = SPEC.to_input([SPEC.frame(picture(seed=int(n))) for n in targets.argmax(dim=1)])
     assert np.abs(pixels.numpy() - served).max() < 1e-4
-    tuned, _ = next(iter(EvaluationBatches(part, SPEC)))
+    tuned, _, _ = next(iter(EvaluationBatches(part, SPEC)))
     assert (tuned.numpy() == SPEC.to_input(list(frames.numpy()))).all()
 
 

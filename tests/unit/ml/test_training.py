@@ -16,14 +16,17 @@ from PIL import Image
 from ml import bundle as bundles
 from ml import evaluate, train
 from ml.networks import build_network, register_network
+from ml.parts import Part
 from ml.predictor import load
 from ml.preprocess import PreprocessSpec
 from ml.reading_task import ReadingTask
 from ml.recipe import AugmentationRecipe, NetworkRecipe, Recipe, TrainingRecipe
 from ml.splits import Split
-from ml.training import Part, fit, open_run
+from ml.training import fit, open_run
+from tests.unit.ml.factories import reading_task
 
 ROOT = Path(__file__).parents[3]
+TASK = reading_task("a", "b")
 
 RECIPE = Recipe(
     reading_task="blood-cell",
@@ -43,7 +46,9 @@ def part(count: int = 64) -> Part:
     frames = torch.full((count, 32, 32, 3), 200, dtype=torch.uint8)
     frames[:, 8:24, 8:24, 0] = torch.where(labels == 1, 40, 180).to(torch.uint8)[:, None, None]
     noise = torch.randint(-15, 15, frames.shape, generator=torch.Generator().manual_seed(0))
-    return Part(tuple(map(str, range(count))), (frames + noise).to(torch.uint8), labels)
+    targets = torch.eye(2)[labels]
+    files = tuple(map(str, range(count)))
+    return Part(files, (frames + noise).to(torch.uint8), targets, torch.empty(count, 0))
 
 
 def table(run: Path) -> list[dict[str, str]]:
@@ -53,26 +58,26 @@ def table(run: Path) -> list[dict[str, str]]:
 
 def test_a_network_learns(tmp_path: Path) -> None:
     longer = replace(RECIPE, training=replace(RECIPE.training, epochs=12))
-    reader = fit(longer, part(), part(), ("a", "b"), tmp_path)
+    reader = fit(longer, TASK, part(), part(), tmp_path)
     rows = table(tmp_path)
     assert [int(row["epoch"]) for row in rows] == list(range(12))
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) / 2
     pixels = RECIPE.preprocess.to_input(part().frames.numpy())
     with torch.inference_mode():
         found = reader(torch.from_numpy(pixels))[0].argmax(dim=1)
-    assert float((found == part().labels).float().mean()) > 0.95
+    assert float((found == part().targets.argmax(dim=1)).float().mean()) > 0.95
 
 
 def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
-    whole = fit(RECIPE, part(), part(), ("a", "b"), tmp_path / "whole")
+    whole = fit(RECIPE, TASK, part(), part(), tmp_path / "whole")
     halves = tmp_path / "halves"
     halves.mkdir()
     (halves / "stop").touch()
-    fit(RECIPE, part(), part(), ("a", "b"), halves)
+    fit(RECIPE, TASK, part(), part(), halves)
     assert len(table(halves)) == 1
     (halves / "stop").unlink()
-    resumed = fit(RECIPE, part(), part(), ("a", "b"), halves)
+    resumed = fit(RECIPE, TASK, part(), part(), halves)
     measured = ("epoch", "train_loss", "tune_loss", "tune_accuracy", "learning_rate")
     for one, other in zip(table(tmp_path / "whole"), table(halves), strict=True):
         assert [one[name] for name in measured] == [other[name] for name in measured]
@@ -82,20 +87,20 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
 
 def test_training_ends_early_when_tune_gets_no_better(tmp_path: Path) -> None:
     tune = part()
-    wrong = replace(tune, labels=1 - tune.labels)
+    wrong = replace(tune, targets=1 - tune.targets)
     patient = replace(RECIPE.training, epochs=40, patience_epochs=2)
-    fit(replace(RECIPE, training=patient), part(), wrong, ("a", "b"), tmp_path)
+    fit(replace(RECIPE, training=patient), TASK, part(), wrong, tmp_path)
     assert len(table(tmp_path)) < 40
 
 
 def test_a_run_that_ended_early_is_not_trained_on(tmp_path: Path) -> None:
     tune = part()
-    wrong = replace(tune, labels=1 - tune.labels)
+    wrong = replace(tune, targets=1 - tune.targets)
     patient = replace(RECIPE, training=replace(RECIPE.training, epochs=40, patience_epochs=2))
-    first = fit(patient, part(), wrong, ("a", "b"), tmp_path)
+    first = fit(patient, TASK, part(), wrong, tmp_path)
     ended = table(tmp_path)
     for _ in range(2):
-        again = fit(patient, part(), wrong, ("a", "b"), tmp_path)
+        again = fit(patient, TASK, part(), wrong, tmp_path)
         assert table(tmp_path) == ended
         for name, value in first.state_dict().items():
             assert torch.equal(value, again.state_dict()[name]), name
@@ -104,12 +109,12 @@ def test_a_run_that_ended_early_is_not_trained_on(tmp_path: Path) -> None:
 def test_a_killed_run_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
     """A process that is killed in mid-epoch leaves a run that ends with the same weights."""
     (tmp_path / "whole").mkdir()
-    whole = fit(RECIPE, part(), part(), ("a", "b"), tmp_path / "whole")
+    whole = fit(RECIPE, TASK, part(), part(), tmp_path / "whole")
     killed = tmp_path / "killed"
     killed.mkdir()
     program = (
         "import os, signal, sys; from pathlib import Path; import torch\n"
-        "from ml import training; from tests.unit.ml.test_training import RECIPE, part\n"
+        "from ml import training; from tests.unit.ml.test_training import RECIPE, TASK, part\n"
         "torch.set_num_threads(int(sys.argv[2]))\n"
         "learn = training.Fitting.training_step\n"
         "def step(self, batch, index):\n"
@@ -117,28 +122,31 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return learn(self, batch, index)\n"
         "training.Fitting.training_step = step\n"
-        "training.fit(RECIPE, part(), part(), ('a', 'b'), Path(sys.argv[1]))"
+        "training.fit(RECIPE, TASK, part(), part(), Path(sys.argv[1]))"
     )
     command = [sys.executable, "-c", program, str(killed), str(torch.get_num_threads())]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(table(killed)) == 2
-    resumed = fit(RECIPE, part(), part(), ("a", "b"), killed)
+    resumed = fit(RECIPE, TASK, part(), part(), killed)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_a_run_folder_belongs_to_one_recipe_and_split(tmp_path: Path) -> None:
     split = Split(("a",), ("b",), ("c",))
-    first = open_run(tmp_path, RECIPE, split)
+    codes = ("a", "b")
+    first = open_run(tmp_path, RECIPE, split, codes)
     assert first["split_sha256"] == split.sha256
     assert first["packages"]["torch"] == torch.__version__
     renamed = replace(RECIPE, version="2")
-    assert open_run(tmp_path, renamed, split)["recipe"]["version"] == "2"
+    assert open_run(tmp_path, renamed, split, codes)["recipe"]["version"] == "2"
     with pytest.raises(ValueError, match="another recipe or split"):
-        open_run(tmp_path, replace(RECIPE, seed=9), split)
+        open_run(tmp_path, replace(RECIPE, seed=9), split, codes)
     with pytest.raises(ValueError, match="another recipe or split"):
-        open_run(tmp_path, RECIPE, Split(("a", "x"), ("b",), ("c",)))
+        open_run(tmp_path, RECIPE, Split(("a", "x"), ("b",), ("c",)), codes)
+    with pytest.raises(ValueError, match="for the findings a, b"):
+        open_run(tmp_path, RECIPE, split, ("b", "a"))
 
 
 def test_networks_are_known_by_name() -> None:
