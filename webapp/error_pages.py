@@ -2,12 +2,25 @@
 
 import logging
 
-from flask import Flask, Response, g, jsonify, make_response, render_template, request
+from flask import (
+    Flask,
+    Response,
+    flash,
+    g,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
+from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.wrappers import Response as AnyResponse
 
 from webapp.db import db
 from webapp.errors import DomainError, Throttled
@@ -45,6 +58,10 @@ _WORDS = {
 _CSRF_SENTENCE = _l(
     "The page was open for too long, or you signed in again since. Load it again and send it anew."
 )
+_NOT_SENT = _l("Your case was not sent, because you were signed out. Sign in and send it again.")
+_NOT_SENT_AND_BACK = _l(
+    "Your case was not sent, because you were signed out meanwhile. Send it again."
+)
 
 
 def init_app(app: Flask) -> None:
@@ -59,6 +76,16 @@ def wants_json() -> bool:
     return accepted["application/json"] > accepted["text/html"]
 
 
+def is_case_sent() -> bool:
+    """The request sends a case."""
+    return request.endpoint == "triage.submit_case"
+
+
+def say_case_not_sent() -> None:
+    """Have the next page say that a case came after its sender's session had ended."""
+    flash(_NOT_SENT_AND_BACK if current_user.is_authenticated else _NOT_SENT, "warning")
+
+
 def _refused(error: DomainError) -> Response:
     response = _answer(error.status)
     if isinstance(error, Throttled):
@@ -66,9 +93,11 @@ def _refused(error: DomainError) -> Response:
     return response
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> AnyResponse:
     if isinstance(error, InternalServerError):
         return _failed()
+    if isinstance(error, CSRFError) and is_case_sent():
+        return _case_of_former_session()
     response = _answer(
         error.code or 500, str(_CSRF_SENTENCE) if isinstance(error, CSRFError) else None
     )
@@ -76,6 +105,14 @@ def _http_error(error: HTTPException) -> Response:
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
     return response
+
+
+def _case_of_former_session() -> AnyResponse:
+    """Its form is of a session that has ended, even if its sender has signed in again since."""
+    say_case_not_sent()
+    if wants_json():
+        return _answer(401)
+    return redirect(url_for("accounts.sign_in", next=url_for("triage.new_case")), 303)
 
 
 def _failed() -> Response:

@@ -1,16 +1,29 @@
 """What protects every page: keys, cookies, headers, limits, and the rules of a session."""
 
 import secrets
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, current_app, g, redirect, request, session, url_for
+from flask import (
+    Flask,
+    Request,
+    Response,
+    abort,
+    current_app,
+    g,
+    redirect,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import select
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from webapp import error_pages
+from webapp import error_pages, imaging
 from webapp.accounts import queries, services
 from webapp.accounts.models import User
 from webapp.config import Settings
@@ -21,7 +34,11 @@ from webapp.permissions import public
 
 MEGABYTE = 1024 * 1024
 FORM_BYTES_MAX = MEGABYTE
-UPLOAD_BYTES_MAX = 20 * 25 * MEGABYTE + FORM_BYTES_MAX
+IMAGES_MAX = 20
+UPLOAD_BYTES_MAX = IMAGES_MAX * 25 * MEGABYTE + FORM_BYTES_MAX
+"""Of a case as it should be."""
+RECEIVED_BYTES_MAX = 4 * UPLOAD_BYTES_MAX
+"""Of a case that is too large, and is received all the same so that its sender can be told why."""
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
@@ -59,8 +76,38 @@ login_manager = LoginManager()
 login_manager.session_protection = None  # sessions are rows; a changed address is no reason to end
 
 
+class _ClippedFile(SpooledTemporaryFile[bytes]):
+    """A file that takes all that is written, and keeps the beginning."""
+
+    def __init__(self, kept_bytes: int) -> None:
+        super().__init__(max_size=MEGABYTE)
+        self._room = kept_bytes
+
+    def write(self, data: Any) -> int:
+        """Keep what there is room for; returns how much was taken, which is everything."""
+        kept = data[: self._room]
+        self._room -= super().write(kept)
+        return len(data)
+
+
+class UploadRequest(Request):
+    """A request that keeps of its files as much as shows that they are too large or too many.
+
+    A form whose files are refused can then still be read, and keeps what was typed.
+    """
+
+    _file_count = 0
+
+    def _get_file_stream(self, *_args: Any, **_kwargs: Any) -> IO[bytes]:
+        self._file_count += 1
+        # Of the two inputs for files, the empty one comes as a file without a name.
+        is_kept = self._file_count <= IMAGES_MAX + 1
+        return _ClippedFile(imaging.MAX_BYTES + 1 if is_kept else 0)
+
+
 def init_app(app: Flask) -> None:
     """Protect an application; before its blueprints are registered."""
+    app.request_class = UploadRequest
     settings: Settings = app.config["FIRSTLOOK"]
     app.secret_key = settings.secret_key or kept_key(settings.instance_dir / "keys" / "secret.key")
     app.config.update(
@@ -117,9 +164,17 @@ def _begin() -> ResponseReturnValue | None:
     g.request_id = secrets.token_hex(8)
     if _view_is("takes_images"):
         if not current_user.is_authenticated:
+            _let_images_pass()
             return login_manager.unauthorized()
-        request.max_content_length = UPLOAD_BYTES_MAX
+        request.max_content_length = RECEIVED_BYTES_MAX
     return None
+
+
+def _let_images_pass() -> None:
+    """Read what is sent and keep nothing: a browser shows no answer that came before its end."""
+    request.max_content_length = UPLOAD_BYTES_MAX
+    while request.stream.read(MEGABYTE):
+        pass
 
 
 @login_manager.request_loader
@@ -141,10 +196,14 @@ def _unauthorized() -> ResponseReturnValue:
     Back to the page, without its query: that may hold an identifier, and addresses end up in the
     history of browsers and in the logs of proxies.
     """
+    if error_pages.is_case_sent():
+        error_pages.say_case_not_sent()
     if _view_is("is_poll") or error_pages.wants_json() or "HX-Request" in request.headers:
         abort(401)
     if request.method in ("GET", "HEAD"):
         target = request.path
+    elif error_pages.is_case_sent():
+        target = url_for("triage.new_case")
     else:
         referrer = urlsplit(request.referrer or "")
         target = referrer.path if referrer.netloc == request.host else ""

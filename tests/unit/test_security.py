@@ -8,14 +8,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
+from werkzeug.test import EnvironBuilder
 
 from tests.conftest import PASSWORD, Browser, People
+from webapp import imaging
 from webapp.app import create_app
+from webapp.cases.services import MAX_IMAGES
 from webapp.config import Settings
 from webapp.db import db
 from webapp.errors import Conflict, Forbidden, Invalid, NotFound, Throttled
 from webapp.permissions import Permission, public, require
-from webapp.security import FORM_BYTES_MAX, UPLOAD_BYTES_MAX
+from webapp.security import (
+    FORM_BYTES_MAX,
+    IMAGES_MAX,
+    MEGABYTE,
+    RECEIVED_BYTES_MAX,
+    UploadRequest,
+)
 
 Browse = Callable[[], Browser]
 JSON = {"Accept": "application/json"}
@@ -139,16 +148,39 @@ def test_a_form_cannot_be_large(app: Flask) -> None:
 def test_images_are_taken_from_signed_in_users_only(
     app: Flask, people: People, browse: Browse
 ) -> None:
-    """Others cannot make the server receive half a gigabyte."""
+    """Others cannot make the server keep or read half a gigabyte."""
     with app.app_context():
         user = people.clinician()
     more_than_a_form = {"note": "x" * 10, "images": (bytes_of(FORM_BYTES_MAX + 1), "a.png")}
     stranger = browse()
     answer = stranger.client.post("/cases/new", data=more_than_a_form)
-    assert answer.location == "/sign-in"
+    assert answer.location == "/sign-in?next=/cases/new"
     more_than_a_form["images"] = (bytes_of(FORM_BYTES_MAX + 1), "a.png")
     answer = browse().sign_in(user).post("/cases/new", more_than_a_form)
     assert answer.status_code == 422
+
+
+def test_what_is_sent_to_no_purpose_is_read_to_its_end(app: Flask) -> None:
+    """A browser that is answered before it has sent everything shows no answer."""
+    body = io.BytesIO(b"\0" * (2 * FORM_BYTES_MAX))
+    answer = app.test_client().post(
+        "/cases/new", input_stream=body, content_length=2 * FORM_BYTES_MAX, headers=JSON
+    )
+    assert answer.status_code == 401
+    assert body.tell() == 2 * FORM_BYTES_MAX
+
+
+def test_of_a_file_that_is_too_large_little_is_kept() -> None:
+    sent = [bytes_of(imaging.MAX_BYTES + MEGABYTE), *(io.BytesIO(b"ab") for _ in range(IMAGES_MAX))]
+    files = [(file, f"{number}.png") for number, file in enumerate(sent)]
+    data = {"images": [*files, (io.BytesIO(b"one too many"), "last.png")]}
+    environ = EnvironBuilder(method="POST", data=data).get_environ()
+    kept = [len(file.read()) for file in UploadRequest(environ).files.getlist("images")]
+    assert kept == [imaging.MAX_BYTES + 1, *[2] * IMAGES_MAX, 0]
+
+
+def test_as_many_images_are_kept_as_make_a_case() -> None:
+    assert IMAGES_MAX == MAX_IMAGES
 
 
 def test_more_than_twenty_images_is_too_large(app: Flask, people: People, browse: Browse) -> None:
@@ -158,7 +190,7 @@ def test_more_than_twenty_images_is_too_large(app: Flask, people: People, browse
     answer = client.post(
         "/cases/new",
         content_type="multipart/form-data; boundary=b",
-        environ_overrides={"CONTENT_LENGTH": str(UPLOAD_BYTES_MAX + 1)},
+        environ_overrides={"CONTENT_LENGTH": str(RECEIVED_BYTES_MAX + 1)},
     )
     assert answer.status_code == 413
     assert "Nothing was kept." in answer.text

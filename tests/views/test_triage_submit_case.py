@@ -12,8 +12,8 @@ from flask import Flask
 from PIL import Image as Picture
 
 from tests import clinic
-from tests.conftest import Browser, People
-from webapp import imaging, storage
+from tests.conftest import PASSWORD, Browser, People
+from webapp import imaging, security, storage
 from webapp.accounts.models import User
 from webapp.assessments.models import Assessment
 from webapp.cases.models import Case, Image, Patient, Sex
@@ -216,6 +216,19 @@ def test_what_was_typed_is_kept(desk: Browser, filled: dict[str, Any]) -> None:
     assert filled["form_token"] in page
 
 
+def test_what_was_typed_is_kept_even_if_the_images_are_more_than_can_be_sent(
+    app: Flask, desk: Browser, filled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "UPLOAD_BYTES_MAX", imaging.MAX_BYTES)
+    data = b"\xff\xd8\xff" + bytes(imaging.MAX_BYTES)
+    page = refusal(send(desk, filled, (data, "slide.jpg")))
+    assert "This case was not sent yet" in page
+    assert "slide.jpg: The file is larger than 25 MB." in page
+    assert 'value="B-1"' in page
+    assert "what it is about" in page
+    assert counts(app) == (0, 0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -301,11 +314,11 @@ def test_an_image_of_someone_else_needs_a_second_look(
     data = clinic.picture()
     with app.app_context():
         other = clinic.send(clinician, identifier="A-9", pictures=[data])
-    page = refusal(send(desk, filled, data))
+    page = refusal(send(desk, filled, clinic.picture(), (data, "theirs.png")))
     (event,) = record("duplicates.shown")
     assert (event["actor_id"], event["detail"]) == (clinician.id, {"count": 1})
-    assert "A-9" in page
-    assert f"case {other.id}" in page
+    sentence = f"This image is already filed for another patient: A-9, case {other.id}."
+    assert f"<p>theirs.png: {sentence}</p>" in page
     assert 'name="confirm_duplicates"' in page
     assert counts(app)[1] == 1
     assert send(desk, filled | {"confirm_duplicates": "y"}, data).status_code == 303
@@ -384,7 +397,53 @@ def test_sending_is_on_record(
 def test_who_is_not_signed_in_is_asked_to(
     app: Flask, nobody: Browser, filled: dict[str, Any]
 ) -> None:
-    assert send(nobody, filled, clinic.picture()).location.startswith("/sign-in")
+    assert send(nobody, filled, clinic.picture()).location == "/sign-in?next=/cases/new"
+    assert counts(app) == (0, 0, 0, 0)
+
+
+NOT_SENT = "Your case was not sent, because you were signed out."
+
+
+def test_who_was_signed_out_meanwhile_is_told_and_led_back(
+    app: Flask, desk: Browser, clinician: User, filled: dict[str, Any]
+) -> None:
+    desk.post("/sign-out")
+    assert NOT_SENT not in desk.get("/sign-in").get_data(as_text=True)
+    answer = send(desk, filled, clinic.picture())
+    page = desk.get(answer.location).get_data(as_text=True)
+    assert f"{NOT_SENT} Sign in and send it again." in page
+    assert desk.get(answer.location).get_data(as_text=True).count(NOT_SENT) == 0
+    signed_in = {"username": clinician.username, "password": PASSWORD}
+    assert desk.post(answer.location, signed_in).location == "/cases/new"
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_a_script_whose_user_was_signed_out_leaves_the_words_for_the_sign_in_page(
+    desk: Browser, filled: dict[str, Any]
+) -> None:
+    desk.post("/sign-out")
+    answer = desk.post("/cases/new", filled, headers={"Accept": "application/json"})
+    assert answer.status_code == 401
+    assert NOT_SENT in desk.get("/sign-in").get_data(as_text=True)
+
+
+@pytest.mark.parametrize("by_script", [False, True])
+def test_a_form_of_a_session_before_this_one_is_not_sent_and_its_sender_told(
+    app: Flask, desk: Browser, clinician: User, filled: dict[str, Any], by_script: bool
+) -> None:
+    former = filled | {"csrf_token": desk.csrf_token()}
+    desk.post("/sign-out")
+    desk.sign_in(clinician)
+    headers = {"Accept": "application/json"} if by_script else {}
+    images = {"images": (io.BytesIO(clinic.picture()), "a.png")}
+    answer = desk.client.post("/cases/new", data=former | images, headers=headers)
+    if by_script:
+        assert answer.status_code == 401
+    else:
+        assert (answer.status_code, answer.location) == (303, "/sign-in?next=/cases/new")
+        assert desk.get(answer.location).location == "/cases/new"
+    page = desk.get("/cases/new").get_data(as_text=True)
+    assert "because you were signed out meanwhile. Send it again." in page
     assert counts(app) == (0, 0, 0, 0)
 
 
@@ -397,5 +456,5 @@ def test_a_form_of_another_site_is_refused(
     app: Flask, desk: Browser, filled: dict[str, Any]
 ) -> None:
     fields = filled | {"images": (io.BytesIO(clinic.picture()), "a.png")}
-    assert desk.client.post("/cases/new", data=fields).status_code == 400
+    assert desk.client.post("/cases/new", data=fields).location == "/sign-in?next=/cases/new"
     assert counts(app) == (0, 0, 0, 0)

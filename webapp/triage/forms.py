@@ -242,6 +242,7 @@ class NewCaseForm(PatientForm):
         super().__init__(obj=patient)
         self._signer = Signer(current_app.secret_key or "", salt=f"new-case-{actor.id}")
         self._sites = sorted(actor.sites, key=lambda site: site.name)
+        self.reading_tasks = reading_tasks
         self.uploads: list[Upload] = []
         self.reading_task.choices = _rows_to_choose(reading_tasks)
         self.site_id.choices = _rows_to_choose(self._sites)
@@ -334,7 +335,10 @@ class NewCaseForm(PatientForm):
             case "filed_elsewhere":
                 self._add_errors(
                     self.confirm_duplicates,
-                    *(filed_elsewhere(image) for image in conflict.facts["images"]),
+                    *(
+                        f"{self._name_of(image)}: {filed_elsewhere(image)}"
+                        for image in conflict.facts["images"]
+                    ),
                 )
             case "form_used":
                 self.renew_token()
@@ -351,6 +355,15 @@ class NewCaseForm(PatientForm):
                 self._add_errors(self.reading_task, _("No model reads this at present."))
             case _:
                 raise conflict
+
+    def _name_of(self, filed: Image) -> str:
+        """What the upload with the content of an image on file is called."""
+        return next(
+            upload.file_name
+            for upload in self.uploads
+            if filed.original_sha256 == upload.cleaned.original_sha256
+            or filed.sha256 == upload.cleaned.sha256
+        )
 
     def _explain_patient(self, on_record: Particulars) -> None:
         birth_year, sex = on_record.birth_year, on_record.sex
@@ -452,7 +465,7 @@ class ImageCheck:
 def filed_elsewhere(image: Image) -> str:
     """A sentence on an image that is filed for another patient already."""
     return _(
-        "An image is already filed for another patient: %(identifier)s, case %(case_id)s.",
+        "This image is already filed for another patient: %(identifier)s, case %(case_id)s.",
         identifier=image.case.patient.identifier,
         case_id=image.case_id,
     )
