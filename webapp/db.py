@@ -9,7 +9,17 @@ from typing import Any
 
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import DateTime, Dialect, Engine, Enum, MetaData, event, func, select
+from sqlalchemy import (
+    DateTime,
+    Dialect,
+    Engine,
+    Enum,
+    ExceptionContext,
+    MetaData,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -145,8 +155,10 @@ def on_commit(callback: Callable[[], object]) -> None:
 
 
 def configure_engine(engine: Engine) -> None:
-    """Make SQLite keep what it promises: real transactions, foreign keys, durable commits."""
+    """Make SQLite keep what it promises: real transactions, foreign keys, durable commits. Keep
+    PostgreSQL from telling in its errors what is in a row."""
     if engine.dialect.name != "sqlite":
+        event.listen(engine, "handle_error", _leave_out_detail)
         return
 
     @event.listens_for(engine, "connect")
@@ -164,3 +176,16 @@ def configure_engine(engine: Engine) -> None:
     def _begin(connection: Any) -> None:
         immediate = connection.get_execution_options().get(_IMMEDIATE)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _leave_out_detail(context: ExceptionContext) -> None:
+    """Cut an error of the server down to its first sentence: the others name values, patients'
+    identifiers among them, and texts of errors go to logs. `diag` of the error still has all."""
+    error, wrapped = context.original_exception, context.sqlalchemy_exception
+    diag = getattr(error, "diag", None)  # what the server said, if it was the server
+    sentence = diag and diag.message_primary
+    if not sentence:
+        return
+    if wrapped is not None:
+        wrapped.args = (str(wrapped.args[0]).replace(str(error), sentence), *wrapped.args[1:])
+    error.args = (sentence,)
