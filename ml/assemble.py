@@ -17,19 +17,29 @@ from tqdm import tqdm
 
 from ml import bundle as bundles
 from ml import predictor as predictors
+from ml import samples
 from ml.bundle import Bundle
-from ml.calibration import abstention_threshold, fit_temperature, operating_point, softmax
+from ml.calibration import (
+    Calibration,
+    Truth,
+    abstention_threshold,
+    best_f1_point,
+    conformal_points,
+    operating_point,
+    weight_offsets,
+)
 from ml.datasets.manifest import Manifest, Record
 from ml.evaluate import assess, report
-from ml.gates import Abstention, Familiarity
+from ml.gates import Abstention, Familiarity, Looks, looks, sharpness
 from ml.jsonfile import write_json
+from ml.losses import class_weights
+from ml.metadata import encoding
 from ml.model_card import model_card
 from ml.networks import Reader
 from ml.parts import EVALUATION_BATCH, Part
-from ml.predictor import ImageAssessment
 from ml.preprocess import PreprocessSpec
 from ml.reading_task import ReadingTask
-from ml.recipe import Recipe
+from ml.recipe import GateRecipe, NetworkRecipe, Recipe
 
 Array = npt.NDArray[np.float32]
 
@@ -62,48 +72,181 @@ def assemble(
     if manifest.labels != task.codes:
         raise ValueError(f"labels {manifest.labels} are not the findings {task.codes}")
     _round_to_half(reader)
-    _, train_features = read_all(reader, train, recipe.preprocess)
-    tune_logits, tune_features = read_all(reader, tune, recipe.preprocess)
-    tune_labels = tune.targets.argmax(dim=1).numpy()
-    temperature = fit_temperature(tune_logits, tune_labels)
-    tune_probabilities = softmax(tune_logits, temperature)
-    gates = recipe.gates
+    gates, spec = recipe.gates, recipe.preprocess
+    _, train_features = read_all(reader, train, spec)
+    logits, features = read_all(reader, tune, spec)
+    truth = tune.targets.numpy() > 0.5
+    calibration = Calibration.fit(
+        logits, truth, multi_label=task.multi_label, offsets=_offsets(recipe, task, train)
+    )
+    probabilities = calibration(logits)
     familiarity = Familiarity.fit(train_features, gates.directions)
-    novelty = familiarity.distance(tune_features)
-    abstention = Abstention(
-        confidence_below=abstention_threshold(
-            tune_probabilities, tune_labels, accuracy=gates.accuracy, coverage=gates.coverage
-        ),
-        short_side_below_px=gates.short_side_below_px,
-        contrast_below=gates.contrast_below,
-        novelty_above=float(np.quantile(novelty, 1 - gates.refused_own)),
+    appearance = Looks.fit(looks_of(train))
+    weights = _decision_weights(recipe, train)
+    points = _operating_points(task, probabilities, truth, gates)
+    subjects = _subjects(manifest, tune)
+    conformal = conformal_points(probabilities, truth, subjects, coverage=gates.conformal_coverage)
+    abstention = _abstention(
+        gates,
+        tune,
+        novelty=familiarity.distance(features),
+        strangeness=appearance.distance(looks_of(tune)),
+        **_answers_on_tune(task, probabilities * weights, truth, points),
+        set_sizes=(probabilities >= [point.threshold for point in conformal]).sum(axis=1),
     )
     facts = {
         **task.facts(),
+        "name": recipe.name or task.code,
         "version": recipe.version,
         "network": {"name": recipe.network.name},
-        "preprocess": asdict(recipe.preprocess),
-        "calibration": {"temperature": temperature, "fitted_on": "tune"},
-        "operating_points": _operating_points(
-            task, tune_probabilities, tune_labels, gates.sensitivity
-        ),
+        "preprocess": asdict(spec),
+        "calibration": {
+            "temperature": calibration.temperature,
+            "offsets": list(calibration.offsets),
+            "fitted_on": "tune",
+        },
+        "decision": {
+            "kind": gates.decision,
+            "weights": dict(zip(task.codes, weights.tolist(), strict=True)),
+        },
+        "operating_points": points,
+        "malignancy": _malignancy(task, probabilities, truth, gates.sensitivity),
+        "conformal_coverage": gates.conformal_coverage,
+        "conformal": {
+            code: asdict(point) for code, point in zip(task.codes, conformal, strict=True)
+        },
         "abstention": asdict(abstention),
-        "metadata": {"encoding_version": "none", "description": "uses no metadata"},
+        "metadata": _metadata_facts(recipe),
         "training": {**provenance, "figures": {}},
         "self_test": [],
     }
     path.mkdir(parents=True, exist_ok=True)
-    weights = {f"network.{name}": value.numpy() for name, value in reader.state_dict().items()}
-    tensors = {**weights, **familiarity.tensors()}
-    answers = _answers(bundles.save(path, facts, tensors), manifest, test)
-    figures = report(task.codes, test, answers)
+    learnt = {f"network.{name}": value.numpy() for name, value in reader.state_dict().items()}
+    tensors = {**learnt, **familiarity.tensors(), **appearance.tensors()}
+    bundles.save(path, facts, tensors)
+    with tempfile.TemporaryDirectory() as cache:
+        threads = torch.get_num_threads()
+        predictor = predictors.load(path, device="cpu", cache_dir=Path(cache), threads=threads)
+    answers = assess(predictor, manifest, test)
+    figures = report(facts, test, answers)
     headline = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
     facts["training"]["figures"] = {name: figures[name] for name in headline}
-    facts["self_test"] = _samples(path, task, manifest, test, answers)
+    drawn = samples.DRAWN.get(task.samples)
+    shown = drawn() if drawn else samples.of_test(task, manifest, test, answers)
+    facts["self_test"] = samples.write(path, shown, predictor)
     write_json(path / "report.json", figures)
     (path / "MODEL_CARD.md").write_text(model_card(task, facts, figures), encoding="utf-8")
-    (path / "LICENSE.md").write_text(_licence(task, recipe.network.init), encoding="utf-8")
+    (path / "LICENSE.md").write_text(_licence(task, recipe.network), encoding="utf-8")
     return bundles.save(path, facts, tensors)
+
+
+def _offsets(recipe: Recipe, task: ReadingTask, train: Part) -> tuple[float, ...]:
+    """What undoes the class weights of the loss; a multi-label loss weighs odds alike."""
+    weights = class_weights(train.targets.sum(dim=0), recipe.training.class_weights)
+    return () if weights is None or task.multi_label else weight_offsets(weights.numpy())
+
+
+def _decision_weights(recipe: Recipe, train: Part) -> npt.NDArray[np.float64]:
+    """What each finding's probability counts when one is named (c,). Raises ValueError."""
+    if recipe.gates.decision == "most_probable":
+        return np.ones(train.targets.shape[1])
+    if recipe.gates.decision != "balanced":
+        raise ValueError(
+            f"unknown decision {recipe.gates.decision}; known are most_probable, balanced"
+        )
+    share = train.targets.double().mean(dim=0).clamp(min=1e-6).numpy()
+    weights: npt.NDArray[np.float64] = (1 / share) / (1 / share).min()
+    return weights.round(6)
+
+
+def _subjects(manifest: Manifest, part: Part) -> npt.NDArray[Any]:
+    """Whose each picture is (n,); where nobody says, each is its own."""
+    subject_of = {record.file: record.subject or record.file for record in manifest.records}
+    return np.array([subject_of[file] for file in part.files])
+
+
+def looks_of(part: Part) -> Array:
+    """What the pictures of a part look like (n, k)."""
+    return np.stack([looks(frame) for frame in part.frames.numpy()])
+
+
+def _answers_on_tune(
+    task: ReadingTask, weighed: npt.NDArray[np.float64], truth: Truth, points: dict[str, Any]
+) -> dict[str, Any]:
+    """The confidence (n,) of what is named of weighed probabilities (n, c), and if it is right.
+
+    Where findings do not exclude each other, an answer is held back when none is supported, so
+    there is no confidence to set a limit for.
+    """
+    if task.multi_label:
+        return {"confidence": np.ones(len(truth)), "right": np.ones(len(truth), bool)}
+    named = weighed.argmax(axis=1)
+    return {
+        "confidence": weighed.max(axis=1) / weighed.sum(axis=1),
+        "right": truth[np.arange(len(truth)), named],
+    }
+
+
+def _abstention(
+    gates: GateRecipe,
+    tune: Part,
+    *,
+    novelty: Array,
+    strangeness: Array,
+    confidence: npt.NDArray[np.float64],
+    right: npt.NDArray[np.bool_],
+    set_sizes: npt.NDArray[np.int64],
+) -> Abstention:
+    """The limits of the gates, each of which may hold back its share of the tune pictures."""
+    frames = tune.frames.numpy()
+    brightness = frames.mean(axis=(1, 2, 3))
+    coverage = (1 + gates.coverage) / 2
+    foreign = 1 - gates.refused_own / 2
+    return Abstention(
+        confidence_below=abstention_threshold(
+            confidence, right, accuracy=gates.accuracy, coverage=coverage
+        ),
+        set_size_above=_set_size_limit(set_sizes, tune.targets.shape[1], coverage),
+        short_side_below_px=gates.short_side_below_px,
+        contrast_below=gates.contrast_below,
+        # Half way from the poorest picture that is known to be good to none at all.
+        brightness_below=float(brightness.min() / 2),
+        brightness_above=float((255 + brightness.max()) / 2),
+        sharpness_below=float(min(sharpness(frame) for frame in frames) / 2),
+        novelty_above=float(np.quantile(novelty, foreign)),
+        strangeness_above=float(np.quantile(strangeness, foreign)),
+    )
+
+
+def _set_size_limit(sizes: npt.NDArray[np.int64], class_count: int, coverage: float) -> int | None:
+    """The largest set that is still an answer; None where it takes all findings to cover enough."""
+    limit = int(np.quantile(sizes, coverage, method="higher"))
+    return limit if 0 < limit < class_count else None
+
+
+def _malignancy(
+    task: ReadingTask, probabilities: npt.NDArray[np.float64], truth: Truth, sensitivity: float
+) -> dict[str, Any] | None:
+    """Malignant against benign: the sum of the malignant findings, and its operating point."""
+    malignant = [finding.malignancy == "malignant" for finding in task.findings]
+    if not any(malignant) or task.multi_label:
+        return None
+    codes = [code for code, is_so in zip(task.codes, malignant, strict=True) if is_so]
+    total = probabilities[:, malignant].sum(axis=1)
+    positive = np.asarray(truth[:, malignant].any(axis=1))
+    threshold = operating_point(total, positive, sensitivity)
+    return {"findings": codes, **_price(total >= threshold, positive, threshold, sensitivity)}
+
+
+def _metadata_facts(recipe: Recipe) -> dict[str, Any]:
+    """What bundle.json says of the use of metadata."""
+    spec = encoding(recipe.metadata.encoding)
+    used = ", ".join(spec.fields)
+    return {
+        "encoding_version": spec.name,
+        "description": f"uses {used}; each may be unknown" if used else "uses no metadata",
+        "fields": list(spec.fields),
+    }
 
 
 def _round_to_half(reader: Reader) -> None:
@@ -121,82 +264,66 @@ def read_all(reader: Reader, part: Part, spec: PreprocessSpec) -> tuple[Array, A
     logits, features = [], []
     with torch.inference_mode():
         for start in tqdm(range(0, len(part.files), EVALUATION_BATCH), desc="reading"):
-            frames = part.frames[start : start + EVALUATION_BATCH].numpy()
-            pixels = torch.from_numpy(spec.to_input(frames))
-            answer = reader(pixels.contiguous(memory_format=torch.channels_last))
+            chosen = slice(start, start + EVALUATION_BATCH)
+            pixels = torch.from_numpy(spec.to_input(part.frames[chosen].numpy()))
+            answer = reader(
+                pixels.contiguous(memory_format=torch.channels_last), part.metadata[chosen]
+            )
             logits.append(answer[0].numpy())
             features.append(answer[1].numpy())
     return np.concatenate(logits), np.concatenate(features)
 
 
 def _operating_points(
-    task: ReadingTask,
-    probabilities: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
-    sensitivity: float,
+    task: ReadingTask, probabilities: npt.NDArray[np.float64], truth: Truth, gates: GateRecipe
 ) -> dict[str, Any]:
-    """For each finding the threshold that finds the wanted share of it on tune, and its price."""
-    points = {}
-    for index, code in enumerate(task.codes):
-        positive = labels == index
-        threshold = operating_point(probabilities[:, index], positive, sensitivity)
-        over = probabilities[:, index] >= threshold
-        points[code] = {
-            "threshold": threshold,
-            "wanted_sensitivity": sensitivity,
-            "tune_sensitivity": float(over[positive].mean()),
-            "tune_specificity": float((~over[~positive]).mean()),
-        }
-    return points
+    """For each finding the threshold that the recipe asks for, set on tune, and its price."""
+    thresholds = []
+    for index in range(len(task.codes)):
+        column, positive = probabilities[:, index], truth[:, index]
+        if gates.operating == "f1":
+            thresholds.append(best_f1_point(column, positive))
+        else:
+            thresholds.append(operating_point(column, positive, gates.sensitivity))
+    if task.multi_label:
+        thresholds = _low_enough(np.array(thresholds), probabilities, gates.coverage)
+    wanted = None if gates.operating == "f1" else gates.sensitivity
+    return {
+        code: _price(probabilities[:, index] >= limit, truth[:, index], float(limit), wanted)
+        for index, (code, limit) in enumerate(zip(task.codes, thresholds, strict=True))
+    }
 
 
-def _answers(
-    bundle: Bundle, manifest: Manifest, records: Sequence[Record]
-) -> list[ImageAssessment]:
-    """What the finished predictor answers on a CPU."""
-    with tempfile.TemporaryDirectory() as cache:
-        predictor = predictors.load(
-            bundle.path, device="cpu", cache_dir=Path(cache), threads=torch.get_num_threads()
-        )
-        return assess(predictor, manifest, records)
+def _low_enough(
+    thresholds: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], coverage: float
+) -> list[float]:
+    """The thresholds (c,), all lowered by one factor until enough pictures have a finding."""
+    reached = (probabilities / thresholds).max(axis=1)
+    factor = min(1.0, float(np.quantile(reached, 1 - coverage, method="lower")))
+    return list(thresholds * factor)
 
 
-def _samples(
-    path: Path,
-    task: ReadingTask,
-    manifest: Manifest,
-    test: Sequence[Record],
-    answers: Sequence[ImageAssessment],
-) -> list[dict[str, Any]]:
-    """Copy one picture a finding into the bundle: the first that is named rightly and surely.
-
-    A model that names none so gets the finding's first picture.
-    """
-    folder = path / "selftest"
-    folder.mkdir(exist_ok=True)
-    cases, sources = [], []
-    for code in task.codes:
-        shown = [pair for pair in zip(test, answers, strict=True) if pair[0].label == code]
-        sure = [pair for pair in shown if pair[1].prediction == code and not pair[1].abstained]
-        record, answer = (sure or shown)[0]
-        file = f"selftest/{code}{Path(record.file).suffix}"
-        (path / file).write_bytes(manifest.read(record.file))
-        cases.append({"file": file, "finding": code, "probabilities": answer.probabilities})
-        sources.append(f"- `{Path(file).name}`: {record.file}")
-    text = (
-        f"# Where these pictures are from\n\n{task.data_source}.\n\n"
-        f"Licence: {task.data_licence}. Shrunk by the data set's re-packing, else unchanged.\n\n"
-        + "\n".join(sources)
-        + "\n"
-    )
-    (folder / "SOURCES.md").write_text(text, encoding="utf-8")
-    return cases
+def _price(
+    over: npt.NDArray[np.bool_],
+    positive: npt.NDArray[np.bool_],
+    threshold: float,
+    wanted: float | None,
+) -> dict[str, Any]:
+    """A threshold, and what being over it finds and costs on tune."""
+    return {
+        "threshold": threshold,
+        "wanted_sensitivity": wanted,
+        "tune_sensitivity": float(over[positive].mean()) if positive.any() else None,
+        "tune_specificity": float((~over[~positive]).mean()) if (~positive).any() else None,
+    }
 
 
-def _licence(task: ReadingTask, init: str) -> str:
+def _licence(task: ReadingTask, network: NetworkRecipe) -> str:
+    origins = {"imagenet": PACKAGED_WEIGHTS, "random": "The weights started from random ones."}
+    origin = origins.get(network.init, f"The weights started from those of {network.init}.")
     return (
         f"# Licence\n\nThe weights and the pictures of this bundle: {task.licence}.\n\n"
         f"The weights were fitted to: {task.data_source}. Licence: {task.data_licence}. The "
         "pictures in `selftest/` are from the same data set, shrunk; see `selftest/SOURCES.md`.\n\n"
-        f"{PACKAGED_WEIGHTS if init == 'imagenet' else 'The weights started from random ones.'}\n"
+        f"{origin}\n"
     )

@@ -18,8 +18,10 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
+from ml.calibration import Calibration
 from ml.gates import Abstention
 from ml.jsonfile import write_json
+from ml.metadata import MetadataSpec, encoding
 from ml.preprocess import PreprocessSpec
 from ml.recipe import typed_from_dict
 
@@ -64,9 +66,47 @@ class Bundle:
         return tuple(finding["code"] for finding in self.facts["findings"])
 
     @property
-    def temperature(self) -> float:
-        """Logits are divided by this before the softmax."""
-        return float(self.facts["calibration"]["temperature"])
+    def name(self) -> str:
+        """Name of the model, by default its reading task's code."""
+        return str(self.facts.get("name") or self.reading_task)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether one picture may show several findings."""
+        return bool(self.facts["reading_task"].get("multi_label", False))
+
+    @property
+    def calibration(self) -> Calibration:
+        """How logits become probabilities."""
+        stated = self.facts["calibration"]
+        offsets = tuple(float(value) for value in stated.get("offsets", ()))
+        return Calibration(float(stated["temperature"]), offsets, self.multi_label)
+
+    @property
+    def metadata(self) -> MetadataSpec:
+        """What is used of a patient's particulars. Raises ValueError for an unknown encoding."""
+        return encoding(self.facts["metadata"]["encoding_version"])
+
+    @property
+    def thresholds(self) -> npt.NDArray[np.float64]:
+        """Operating points (c,): the probability from which on a finding is supported."""
+        return self._by_code("operating_points", default=1.0)
+
+    @property
+    def conformal_thresholds(self) -> npt.NDArray[np.float64]:
+        """The probability (c,) from which on a finding is in the set that holds the truth."""
+        return self._by_code("conformal", default=0.0)
+
+    @property
+    def decision_weights(self) -> npt.NDArray[np.float64]:
+        """What each finding's probability is multiplied by when one is named (c,)."""
+        weights = self.facts.get("decision", {}).get("weights", {})
+        return np.array([float(weights.get(code, 1.0)) for code in self.codes])
+
+    def _by_code(self, part: str, default: float) -> npt.NDArray[np.float64]:
+        stated = self.facts.get(part, {})
+        points = [stated.get(code, {}).get("threshold", default) for code in self.codes]
+        return np.array([default if point is None else float(point) for point in points])
 
     def tensors(self) -> dict[str, Array]:
         """The weight file's arrays, stored in half precision, as float32."""
@@ -93,6 +133,7 @@ def load(path: Path) -> Bundle:
             abstention=typed_from_dict(Abstention, facts["abstention"], "abstention"),
         )
         problems = _unusable(bundle)
+        _ = bundle.metadata, bundle.thresholds, bundle.conformal_thresholds
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(path, [f"{FACTS} is incomplete: {error}"]) from error
     if problems:
@@ -107,8 +148,11 @@ def _unusable(bundle: Bundle) -> list[str]:
         problems.append("its reading task or version has no name")
     if not bundle.codes or len(set(bundle.codes)) < len(bundle.codes):
         problems.append("its findings' codes are none, or not different")
-    if not 0 < bundle.temperature < math.inf:
-        problems.append(f"its temperature is {bundle.temperature}")
+    temperature, offsets = bundle.calibration.temperature, bundle.calibration.offsets
+    if not 0 < temperature < math.inf:
+        problems.append(f"its temperature is {temperature}")
+    if len(offsets) not in (0, len(bundle.codes)):
+        problems.append(f"it has {len(offsets)} offsets for {len(bundle.codes)} findings")
     tests = {case["file"] for case in bundle.facts["self_test"]}
     strays = sorted(tests - set(bundle.facts["files"]))
     return problems + [f"its self-test reads {name}, which is not part of it" for name in strays]

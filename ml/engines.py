@@ -36,8 +36,8 @@ class Engine(Protocol):
     name: str
     """Kind, version and device, as recorded with every result."""
 
-    def run(self, inputs: Array) -> tuple[Array, Array]:
-        """(n, 3, size, size) to logits (n, c) and features (n, f)."""
+    def run(self, pixels: Array, metadata: Array) -> tuple[Array, Array]:
+        """(n, channels, size, size) and (n, m) to logits (n, c) and features (n, f)."""
         ...
 
 
@@ -57,11 +57,13 @@ class OnnxEngine:
             )
         except Exception as error:  # of many kinds, with no common base
             raise EngineError(f"{file} cannot be opened: {error}") from error
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
         self.name = f"onnxruntime {onnxruntime.__version__} cpu"
 
-    def run(self, inputs: Array) -> tuple[Array, Array]:
+    def run(self, pixels: Array, metadata: Array) -> tuple[Array, Array]:
         """See Engine."""
-        logits, features = self._session.run(None, {"pixels": inputs})
+        given = {"pixels": pixels, "metadata": metadata}
+        logits, features = self._session.run(None, {name: given[name] for name in self._inputs})
         return logits, features
 
 
@@ -73,8 +75,14 @@ class TorchEngine:
 
         from ml.networks import Reader, build_network
 
-        network = bundle.facts["network"]
-        reader: Reader = build_network(network["name"], len(bundle.codes))
+        spec = bundle.preprocess
+        reader: Reader = build_network(
+            bundle.facts["network"]["name"],
+            len(bundle.codes),
+            channels=spec.channels,
+            metadata_count=bundle.metadata.count,
+            size_px=spec.size_px,
+        )
         prefix = "network."
         reader.load_state_dict(
             {
@@ -87,13 +95,14 @@ class TorchEngine:
         self.reader = reader.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = f"torch {torch.__version__} {device}"
 
-    def run(self, inputs: Array) -> tuple[Array, Array]:
+    def run(self, pixels: Array, metadata: Array) -> tuple[Array, Array]:
         """See Engine."""
         torch = self._torch
-        pixels = torch.from_numpy(inputs).to(self._device, memory_format=torch.channels_last)
+        seen = torch.from_numpy(pixels).to(self._device, memory_format=torch.channels_last)
+        known = torch.from_numpy(metadata).to(self._device)
         half = torch.autocast(self._device, torch.float16, enabled=self._device == "cuda")
         with torch.inference_mode(), half:
-            logits, features = self.reader(pixels)
+            logits, features = self.reader(seen, known)
         return logits.float().cpu().numpy(), features.float().cpu().numpy()
 
 
@@ -170,21 +179,25 @@ def write_onnx(bundle: Bundle, file: Path) -> None:
     import torch
 
     reader = TorchEngine(bundle, "cpu").reader
-    size = bundle.preprocess.size_px
-    pixels = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    spec, generator = bundle.preprocess, torch.Generator().manual_seed(0)
+    pixels = torch.randn(3, spec.channels, spec.size_px, spec.size_px, generator=generator)
+    metadata = torch.randn(3, bundle.metadata.count, generator=generator)
+    inputs = (
+        {"pixels": pixels, "metadata": metadata} if reader.metadata_count else {"pixels": pixels}
+    )
     torch.onnx.export(
         reader,
-        (pixels[:2],),
+        tuple(value[:2] for value in inputs.values()),
         str(file),
         dynamo=False,
         opset_version=17,
-        input_names=["pixels"],
+        input_names=list(inputs),
         output_names=["logits", "features"],
-        dynamic_axes={name: {0: "batch"} for name in ("pixels", "logits", "features")},
+        dynamic_axes={name: {0: "batch"} for name in (*inputs, "logits", "features")},
     )
     with torch.inference_mode():
-        expected = reader(pixels)[0].numpy()
-    exported, _ = OnnxEngine(file, threads=1).run(pixels.numpy())
+        expected = reader(pixels, metadata)[0].numpy()
+    exported, _ = OnnxEngine(file, threads=1).run(pixels.numpy(), metadata.numpy())
     difference = float(np.abs(exported - expected).max())
     if not difference <= EXPORT_TOLERANCE:  # NaN, too, is a difference
         raise EngineError(f"the exported network differs from torch by {difference:.1e}")

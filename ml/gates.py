@@ -1,7 +1,8 @@
-"""When not to answer: pictures that are too small, blank, foreign, or ambiguous.
+"""When not to answer: pictures that are too poor, foreign, or ambiguous.
 
-Every gate has a reason code. The first two look at the picture before the network does; the third
-looks at the network's features, the last at its calibrated probabilities.
+Every gate has a reason code. The first look at the picture before the network does; whether it is
+foreign shows in its looks and in the network's features, and whether the answer may stand in its
+calibrated probabilities.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from ml.preprocess import Pixels
 
 Array = npt.NDArray[np.float32]
 
@@ -25,8 +28,13 @@ class Reason(StrEnum):
     """The picture has fewer pixels than the finding needs."""
     BLANK = "blank"
     """The picture is all but one colour."""
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    BLURRED = "blurred"
     UNFAMILIAR = "unfamiliar"
     """The picture is not the kind that the model learnt from."""
+    AMBIGUOUS = "ambiguous"
+    """Too many findings remain possible."""
     UNCERTAIN = "uncertain"
     """No finding is probable enough."""
 
@@ -36,28 +44,134 @@ class Abstention:
     """The limits of the gates, stored in the bundle."""
 
     confidence_below: float = 0.0
-    """Abstain when the highest calibrated probability is lower."""
+    """Abstain when the confidence of the answer is lower."""
+    set_size_above: int | None = None
+    """Abstain when the set of findings that holds the truth has more members."""
     short_side_below_px: int = 0
     contrast_below: float = 0.0
     """Standard deviation of the picture's grey values of 0 to 255."""
+    brightness_below: float = 0.0
+    brightness_above: float = 255.0
+    """Mean of the framed picture's grey values."""
+    sharpness_below: float = 0.0
+    """As ``sharpness`` measures it."""
     novelty_above: float | None = None
     """Largest accepted distance from what was learnt, as ``Familiarity.distance`` measures it."""
+    strangeness_above: float | None = None
+    """Largest accepted distance of the picture's looks, as ``Looks.distance`` measures it."""
 
-    def before(self, image: Image.Image) -> Reason | None:
-        """The reason for which a picture need not be read at all, if there is one."""
+    def before(self, image: Image.Image, frame: Pixels) -> Reason | None:
+        """The reason for which a picture need not be read at all, if there is one.
+
+        ``frame`` is what the network would be fed of ``image``: (side, side, channels) uint8.
+        """
         if min(image.size) < self.short_side_below_px:
             return Reason.TOO_SMALL
         if float(np.asarray(image.convert("L"), dtype=np.float32).std()) < self.contrast_below:
             return Reason.BLANK
+        brightness = float(frame.mean())
+        if brightness < self.brightness_below:
+            return Reason.TOO_DARK
+        if brightness > self.brightness_above:
+            return Reason.TOO_BRIGHT
+        if self.sharpness_below and sharpness(frame) < self.sharpness_below:
+            return Reason.BLURRED
         return None
 
-    def after(self, confidence: float, novelty: float) -> Reason | None:
+    def is_foreign(self, novelty: float, strangeness: float) -> bool:
+        """Whether a picture is not of the kind that the model learnt from."""
+        return (self.novelty_above is not None and novelty > self.novelty_above) or (
+            self.strangeness_above is not None and strangeness > self.strangeness_above
+        )
+
+    def after(self, confidence: float, set_size: int) -> Reason | None:
         """The reason for which an answer is withheld, if there is one."""
-        if self.novelty_above is not None and novelty > self.novelty_above:
-            return Reason.UNFAMILIAR
         if confidence < self.confidence_below:
             return Reason.UNCERTAIN
+        if self.set_size_above is not None and set_size > self.set_size_above:
+            return Reason.AMBIGUOUS
         return None
+
+
+def sharpness(frame: Pixels) -> float:
+    """Standard deviation of the Laplacian of the grey values of a frame (side, side, channels).
+
+    Pech-Pacheco et al. 2000. A frame is at the bundle's native scale, so that the resolution that
+    the picture came in matters little.
+    """
+    grey = frame.mean(axis=2, dtype=np.float32)
+    inner = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((around - 4 * inner).std())
+
+
+def looks(frame: Pixels) -> Array:
+    """What a picture looks like in a few numbers (LOOKS,): colours, tones, edges, its rim.
+
+    ``frame`` is (side, side, channels) uint8. They tell one kind of picture from another, whatever
+    a network trained on one kind alone makes of it.
+    """
+    pixels = np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame
+    small = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BOX), np.float32)
+    grey = small.mean(axis=2)
+    rim = np.concatenate((grey[:4].ravel(), grey[-4:].ravel(), grey[:, :4].ravel()))
+    colour = small.max(axis=2) - small.min(axis=2)
+    edges = [
+        np.abs(np.diff(tones, axis=axis)).mean()
+        for tones in (_grey(frame), grey)
+        for axis in (0, 1)
+    ]
+    return np.array(
+        [
+            *small.mean(axis=(0, 1)),
+            *small.std(axis=(0, 1)),
+            *np.quantile(grey, (0.05, 0.25, 0.5, 0.75, 0.95)),
+            colour.mean(),
+            colour.std(),
+            rim.mean(),
+            rim.std(),
+            grey[8:24, 8:24].mean(),
+            *(20 * np.log1p(edges)),
+        ],
+        np.float32,
+    )
+
+
+def _grey(frame: Pixels) -> Array:
+    return frame.mean(axis=2, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How far a picture's looks lie from those of the training pictures (Mahalanobis 1936)."""
+
+    centre: Array
+    """Mean looks (k,)."""
+    whitening: Array
+    """(k, k): what turns looks into uncorrelated ones of unit variance."""
+
+    @classmethod
+    def fit(cls, seen: Array) -> Self:
+        """From the looks of training pictures (n, k), with a little shrinkage."""
+        covariance = np.cov(seen, rowvar=False)
+        covariance += 0.01 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        values, vectors = np.linalg.eigh(covariance)
+        return cls(seen.mean(axis=0), np.asarray(vectors / np.sqrt(values), np.float32))
+
+    def distance(self, seen: Array) -> Array:
+        """Distance (n,) of looks (n, k), about the root of k for a picture of the same kind."""
+        return np.linalg.norm((seen - self.centre) @ self.whitening, axis=1)
+
+    def tensors(self) -> dict[str, Array]:
+        """Named arrays for the bundle's weight file."""
+        return {"looks.centre": self.centre, "looks.whitening": self.whitening}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Array]) -> Self | None:
+        """The inverse of ``tensors``; None for a bundle made before there were any."""
+        if "looks.centre" not in tensors:
+            return None
+        return cls(tensors["looks.centre"], tensors["looks.whitening"])
 
 
 @dataclass(frozen=True)

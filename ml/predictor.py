@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from ml import bundle as bundles
 from ml.bundle import Bundle
-from ml.calibration import softmax
+from ml.datasets.manifest import SEPARATOR
 from ml.decode import decode
 from ml.engines import Engine, EngineError, open_engine
-from ml.gates import Familiarity
+from ml.gates import Familiarity, Looks, Reason, looks
+from ml.preprocess import Pixels
 
 BATCH = 32
+_NOTHING = np.empty((0, 0), np.float32)
 SELF_TEST_TOLERANCE = {"cpu": 2e-3, "cuda": 2e-2}
 """Largest difference of any probability from the stored one; half precision differs more."""
 
@@ -26,11 +29,15 @@ class ImageAssessment:
     """What the model makes of one picture. ``reason`` is set exactly when it abstains."""
 
     prediction: str
-    """Code of the most probable finding, also when abstaining."""
+    """Code of the finding that is named, also when abstaining; several are joined by ``|``."""
     probabilities: dict[str, float]
-    """Calibrated probability by finding code, summing to 1."""
+    """Calibrated probability by finding code, summing to 1 unless multi-label."""
     abstained: bool
     reason: str | None
+    supported: tuple[str, ...] = ()
+    """Findings whose probability reaches their operating point."""
+    plausible: tuple[str, ...] = ()
+    """The set of findings that holds the truth, with the coverage that the bundle states."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,14 @@ class Predictor:
     def __init__(self, bundle: Bundle, engine: Engine):
         self.bundle = bundle
         self._engine = engine
-        self._familiarity = Familiarity.from_tensors(bundle.tensors())
+        tensors = bundle.tensors()
+        self._familiarity = Familiarity.from_tensors(tensors)
+        self._looks = Looks.from_tensors(tensors)
+        self._encoding = bundle.metadata
+        self._codes = bundle.codes
+        self._thresholds = bundle.thresholds
+        self._conformal = bundle.conformal_thresholds
+        self._weights = bundle.decision_weights
 
     @property
     def engine(self) -> str:
@@ -68,32 +82,64 @@ class Predictor:
         """
         if metadata is not None and len(metadata) != len(images):
             raise ValueError(f"{len(metadata)} metadata for {len(images)} images")
+        known = metadata or [{}] * len(images)
         assessed: list[ImageAssessment] = []
         for start in range(0, len(images), BATCH):
-            assessed += self._assess(images[start : start + BATCH])
+            batch = slice(start, start + BATCH)
+            assessed += self._assess(images[batch], known[batch])
         return assessed
 
-    def _assess(self, images: Sequence[Image.Image]) -> list[ImageAssessment]:
-        bundle = self.bundle
+    def _assess(
+        self, images: Sequence[Image.Image], metadata: Sequence[Mapping[str, Any]]
+    ) -> list[ImageAssessment]:
+        bundle, limits = self.bundle, self.bundle.abstention
         frames = [bundle.preprocess.frame(image) for image in images]
-        logits, features = self._engine.run(bundle.preprocess.to_input(frames))
+        encoded = [self._encoding.encode(raw).vector for raw in metadata]
+        logits, features = self._engine.run(
+            bundle.preprocess.to_input(frames), np.stack(encoded) if encoded else _NOTHING
+        )
         if not (np.isfinite(logits).all() and np.isfinite(features).all()):
             raise EngineError("the network's answer is not a number")
-        probabilities = softmax(logits, bundle.temperature)
         novelty = self._familiarity.distance(features)
+        strangeness = self._strangeness(frames)
         assessed = []
-        for image, row, distance in zip(images, probabilities, novelty, strict=True):
-            limits = bundle.abstention
-            reason = limits.before(image) or limits.after(float(row.max()), float(distance))
-            assessed.append(
-                ImageAssessment(
-                    prediction=bundle.codes[int(np.argmax(row))],
-                    probabilities=dict(zip(bundle.codes, row.tolist(), strict=True)),
-                    abstained=reason is not None,
-                    reason=str(reason) if reason else None,
-                )
-            )
+        for index, row in enumerate(bundle.calibration(logits)):
+            reason = limits.before(images[index], frames[index])
+            if not reason and limits.is_foreign(float(novelty[index]), float(strangeness[index])):
+                reason = Reason.UNFAMILIAR
+            assessed.append(self._decide(row, reason))
         return assessed
+
+    def _strangeness(self, frames: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+        """How strange the pictures look (n,); 0 for a bundle that does not ask."""
+        if self._looks is None:
+            return np.zeros(len(frames), np.float32)
+        return self._looks.distance(np.stack([looks(frame) for frame in frames]))
+
+    def _decide(
+        self, probabilities: npt.NDArray[np.float64], reason: Reason | None
+    ) -> ImageAssessment:
+        """What is said of probabilities (c,): the finding named, those supported and plausible."""
+        codes = self._codes
+        supported = self._named(probabilities >= self._thresholds)
+        plausible = self._named(probabilities >= self._conformal)
+        weighed = probabilities * self._weights
+        prediction, confidence = codes[int(weighed.argmax())], float(weighed.max() / weighed.sum())
+        if self.bundle.multi_label:
+            confidence = 1.0 if supported else 0.0
+            prediction = SEPARATOR.join(supported) or prediction
+        reason = reason or self.bundle.abstention.after(confidence, len(plausible))
+        return ImageAssessment(
+            prediction=prediction,
+            probabilities=dict(zip(codes, probabilities.tolist(), strict=True)),
+            abstained=reason is not None,
+            reason=str(reason) if reason else None,
+            supported=supported,
+            plausible=plausible,
+        )
+
+    def _named(self, chosen: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        return tuple(code for code, is_chosen in zip(self._codes, chosen, strict=True) if is_chosen)
 
     def encode_metadata(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """What the network is fed of a patient's particulars, in full.
@@ -101,12 +147,13 @@ class Predictor:
         ``raw`` values, the names that were ``missing``, the ``vector`` with the ``units`` of its
         entries, and the ``encoding_version``. A bundle with the encoding ``none`` uses nothing.
         """
+        encoded = self._encoding.encode(raw)
         return {
             "raw": dict(raw),
-            "missing": [],
-            "vector": [],
-            "units": [],
-            "encoding_version": self.bundle.facts["metadata"]["encoding_version"],
+            "missing": list(encoded.missing),
+            "vector": [float(value) for value in encoded.vector],
+            "units": list(self._encoding.units),
+            "encoding_version": self._encoding.name,
         }
 
     def self_test(self) -> SelfTest:
@@ -116,7 +163,8 @@ class Predictor:
         """
         cases = self.bundle.facts["self_test"]
         images = [decode((self.bundle.path / case["file"]).read_bytes()) for case in cases]
-        found = [assessment.probabilities for assessment in self.predict(images)]
+        known = [case.get("metadata", {}) for case in cases]
+        found = [assessment.probabilities for assessment in self.predict(images, known)]
         stored = [case["probabilities"] for case in cases]
         differences = [
             abs(here[code] - there[code])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
-"""Pixels as stored: rows, columns, 3 channels, 0 to 255."""
+"""Pixels as stored: rows, columns, 3 channels or 1, 0 to 255."""
 
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -23,6 +23,7 @@ RESAMPLING = {
 
 
 FRAMINGS = ("centre", "squash")
+EXTRACTIONS = ("none", "lung")
 
 LONGEST = 16
 """Times its short side that a picture may be long before its far ends, which no centre square
@@ -41,8 +42,11 @@ class PreprocessSpec:
     framing: str = "centre"
     """``centre`` keeps the aspect and loses the ends of a long picture; ``squash`` makes it square
     first, for pictures whose edges matter or that were published so."""
+    extraction: str = "none"
+    """``lung`` blackens all but the lungs of a chest CT slice, as ``ml.lungs`` finds them."""
     interpolation: str = "bicubic"
     channels: int = 3
+    """3, or 1 for grey values, which use the first ``mean`` and ``std``."""
     mean: tuple[float, ...] = (127.0, 127.0, 127.0)
     std: tuple[float, ...] = (128.0, 128.0, 128.0)
     """The input is ``(pixel - mean) / std`` on pixels of 0 to 255."""
@@ -56,11 +60,15 @@ class PreprocessSpec:
             raise ValueError(f"unknown framing {self.framing}; known are {', '.join(FRAMINGS)}")
         if not 0 < self.size_px <= self.native_short_side_px:
             raise ValueError("size_px must lie between 1 and native_short_side_px")
-        if self.channels != 3 or len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError("mean and std need one value for each of 3 channels")
+        if self.extraction not in EXTRACTIONS:
+            raise ValueError(
+                f"unknown extraction {self.extraction}; known are {', '.join(EXTRACTIONS)}"
+            )
+        if self.channels not in (1, 3) or not len(self.mean) == len(self.std) >= self.channels:
+            raise ValueError("mean and std need one value for each of 3 channels, or of 1")
 
     def frame(self, image: Image.Image, size_px: int | None = None) -> Pixels:
-        """The centre square of ``image`` at native scale: (size, size, 3) uint8.
+        """The centre square of ``image`` at native scale: (size, size, channels) uint8.
 
         ``size_px`` overrides the recipe's, for the margins that augmentation moves about in.
         """
@@ -71,7 +79,14 @@ class PreprocessSpec:
             rgb = rgb.resize(scaled, RESAMPLING[self.interpolation])
         side = size_px or self.size_px
         left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-        return np.asarray(rgb.crop((left, top, left + side, top + side)))
+        square = rgb.crop((left, top, left + side, top + side))
+        if self.extraction == "lung":
+            from ml.lungs import only_lungs  # most bundles do without what it needs
+
+            square = only_lungs(square)
+        return np.asarray(square if self.channels == 3 else square.convert("L")).reshape(
+            side, side, self.channels
+        )
 
     def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height at native scale."""
@@ -82,9 +97,10 @@ class PreprocessSpec:
         return max(short, round(size[0] * factor)), max(short, round(size[1] * factor))
 
     def to_input(self, frames: Sequence[Pixels] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Network input of framed pictures: (n, size, size, 3) pixels to (n, 3, size, size)."""
+        """Network input of frames: (n, size, size, channels) to (n, channels, size, size)."""
         pixels = np.asarray(frames, dtype=np.float32)
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        mean = np.array(self.mean[: self.channels], np.float32)
+        std = np.array(self.std[: self.channels], np.float32)
         normalised = (pixels - mean) / std
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 

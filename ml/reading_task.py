@@ -44,6 +44,9 @@ class ReadingTask:
     data_licence: str
     known_limits: tuple[str, ...]
     findings: tuple[Finding, ...]
+    samples: str = "test"
+    """Which pictures the bundle carries: ``test`` (of the data set, where its licence allows it),
+    ``retina`` or ``phantom``."""
     multi_label: bool = False
     """Whether one picture may show several findings, each with a probability of its own."""
 

@@ -141,6 +141,8 @@ class GateRecipe:
     """... but answer at least this share of the pictures."""
     sensitivity: float = 0.95
     """Each finding's operating point finds this share of it."""
+    operating: str = "sensitivity"
+    """``sensitivity``, or ``f1``: each finding's operating point has the highest F1 instead."""
     conformal_coverage: float = 0.9
     """The set of findings that is given beside the answer holds the truth this often."""
     decision: str = "most_probable"

@@ -63,7 +63,14 @@ def test_what_the_model_was_fed_of_metadata(tiny: Predictor) -> None:
     [
         ({"short_side_below_px": 64}, picture(size=(300, 63)), Reason.TOO_SMALL),
         ({"contrast_below": 5.0}, Image.new("RGB", (64, 64), "teal"), Reason.BLANK),
+        ({"brightness_below": 250.0}, picture(), Reason.TOO_DARK),
+        ({"brightness_above": 20.0}, picture(), Reason.TOO_BRIGHT),
+        ({"sharpness_below": 200.0}, picture(), Reason.BLURRED),
+        ({"sharpness_below": 1.0}, picture(), None),
         ({"novelty_above": 0.0}, picture(), Reason.UNFAMILIAR),
+        ({"strangeness_above": -1.0}, picture(), Reason.UNFAMILIAR),
+        ({"set_size_above": 7}, picture(), Reason.AMBIGUOUS),
+        ({"set_size_above": 8}, picture(), None),
         ({"confidence_below": 1.0}, picture(), Reason.UNCERTAIN),
         ({"short_side_below_px": 32, "contrast_below": 5.0}, picture(), None),
     ],
@@ -79,6 +86,66 @@ def test_each_gate_has_its_reason_and_keeps_the_answer(
     assert answer.reason == reason
     assert answer.abstained == (reason is not None)
     assert answer.probabilities == tiny.predict([image])[0].probabilities
+
+
+def stated(predictor: Predictor, cache_dir: Path, **facts: object) -> Predictor:
+    """The same model with other facts in its description."""
+    bundle = replace(predictor.bundle, facts={**predictor.bundle.facts, **facts})
+    return Predictor(bundle, OnnxEngine(export(predictor.bundle, cache_dir), threads=1))
+
+
+def test_a_finding_is_supported_from_its_operating_point_on(
+    tiny: Predictor, cache_dir: Path
+) -> None:
+    probabilities = tiny.predict([picture()])[0].probabilities
+    points = {code: {"threshold": value} for code, value in probabilities.items()}
+    points["ig"] = {"threshold": probabilities["ig"] + 1e-3}
+    points["monocyte"] = {"threshold": None}
+    (answer,) = stated(tiny, cache_dir, operating_points=points).predict([picture()])
+    assert set(answer.supported) == set(probabilities) - {"ig", "monocyte"}
+
+
+def test_the_plausible_findings_are_those_over_their_conformal_point(
+    tiny: Predictor, cache_dir: Path
+) -> None:
+    points = {code: {"threshold": 2.0} for code in tiny.bundle.codes} | {"ig": {"threshold": 0.0}}
+    (answer,) = stated(tiny, cache_dir, conformal=points).predict([picture()])
+    assert answer.plausible == ("ig",)
+    assert tiny.predict([picture()])[0].plausible == tiny.bundle.codes
+
+
+def test_a_balanced_decision_can_name_what_is_not_the_most_probable(
+    tiny: Predictor, cache_dir: Path
+) -> None:
+    plain = tiny.predict([picture()])[0]
+    rare = min(plain.probabilities, key=plain.probabilities.__getitem__)
+    weights = {rare: 2 / plain.probabilities[rare]}
+    (answer,) = stated(tiny, cache_dir, decision={"weights": weights}).predict([picture()])
+    assert answer.prediction == rare != plain.prediction
+    assert answer.probabilities == plain.probabilities
+
+
+def test_findings_that_do_not_exclude_each_other_are_named_together(
+    tiny: Predictor, cache_dir: Path
+) -> None:
+    task = {**tiny.bundle.facts["reading_task"], "multi_label": True}
+    points = {code: {"threshold": 2.0} for code in tiny.bundle.codes}
+    none = stated(tiny, cache_dir, reading_task=task, operating_points=points)
+    abstaining = held(none, confidence_below=0.5).predict([picture()])[0]
+    values = abstaining.probabilities.values()
+    assert sum(values) != pytest.approx(1)
+    assert (abstaining.abstained, abstaining.reason) == (True, Reason.UNCERTAIN)
+    assert abstaining.probabilities[abstaining.prediction] == max(values)
+    points |= {"ig": {"threshold": 0.0}, "basophil": {"threshold": 0.0}}
+    two = stated(tiny, cache_dir, reading_task=task, operating_points=points)
+    answer = held(two, confidence_below=0.5).predict([picture()])[0]
+    assert (answer.prediction, answer.abstained) == ("basophil|ig", False)
+
+
+def held(predictor: Predictor, **limits: float) -> Predictor:
+    """The same model, its facts kept, with other gates."""
+    bundle = replace(predictor.bundle, abstention=Abstention(**limits))
+    return Predictor(bundle, predictor._engine)
 
 
 def test_features_outside_what_was_learnt_are_distant() -> None:
@@ -110,8 +177,8 @@ def test_what_is_no_number_is_no_answer(tiny: Predictor) -> None:
     class Broken:
         name = "broken cpu"
 
-        def run(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return np.full((len(inputs), 8), np.nan), np.ones((len(inputs), 35))
+        def run(self, pixels: np.ndarray, metadata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.full((len(pixels), 8), np.nan), np.ones((len(pixels), 35))
 
     with pytest.raises(EngineError, match="not a number"):
         Predictor(tiny.bundle, Broken()).predict([picture()])
