@@ -1,30 +1,70 @@
 /**
  * What was written and not yet sent survives being signed off. It is kept only when the session has
- * ended, in this tab, and shown once: on the page that the same user comes to by signing in again.
- * So what was written of one patient never appears in the form of the next.
+ * ended, in this tab, and shown once: at the same address, when the same user has signed in again,
+ * with a notice that it is from before.
  *
- * A control takes part through `data-draft="name"`.
+ * All of it is shown or nothing: a note never stands beside another patient than it was written of.
+ *
+ * A control takes part through `data-draft="name"`; the notice is `data-draft-notice`.
  */
 const PREFIX = "firstlook-draft:";
 const user = document.getElementById("session-dialog").dataset.user;
-const own = `${PREFIX}${user}:`;
+const own = `${PREFIX}${user}:${location.pathname}`;
+let isSigningOut = false;
 
-/** Keep what is on this page for when the user is back. */
+/** Keep what is on this page for when the user is back; not for someone who signs out. */
 export function keepDrafts() {
-  for (const control of document.querySelectorAll("[data-draft]")) {
-    if (control.value) sessionStorage.setItem(own + control.dataset.draft, control.value);
-  }
+  const draft = controls().map(({ dataset, value }) => [dataset.draft, value]);
+  if (isSigningOut || !draft.some(([, value]) => value)) return;
+  sessionStorage.setItem(own, JSON.stringify(draft));
 }
 
-function takeDrafts() {
-  const keys = Object.keys(sessionStorage).filter((key) => key.startsWith(PREFIX));
-  const drafts = new Map(keys.map((key) => [key, sessionStorage.getItem(key)]));
-  keys.forEach((key) => sessionStorage.removeItem(key));
-  return drafts;
+function controls() {
+  return [...document.querySelectorAll("[data-draft]")];
 }
 
-const drafts = takeDrafts();
-for (const control of document.querySelectorAll("[data-draft]")) {
-  const kept = drafts.get(own + control.dataset.draft);
-  if (kept && control.value === "") control.value = kept;
+function takeDraft() {
+  const kept = sessionStorage.getItem(own);
+  Object.keys(sessionStorage)
+    .filter((key) => key.startsWith(PREFIX))
+    .forEach((key) => sessionStorage.removeItem(key));
+  return new Map(JSON.parse(kept ?? "[]"));
 }
+
+/** @returns {boolean} whether it is all there now; if not, nothing is */
+function restore(draft) {
+  const places = controls();
+  const isElsewhere = places.length !== draft.size || places.some(({ value }) => value !== "");
+  if (isElsewhere) return false;
+  for (const place of places) place.value = draft.get(place.dataset.draft) ?? "";
+  const isWhole = places.every(({ dataset, value }) => value === draft.get(dataset.draft));
+  if (!isWhole) empty();
+  return isWhole;
+}
+
+function empty() {
+  for (const place of controls()) place.value = "";
+}
+
+/** Say that this is from before, until it is kept or discarded. */
+function showNotice() {
+  const notice = document.querySelector("[data-draft-notice]");
+  const close = () => {
+    notice.hidden = true;
+    controls()[0].focus();
+  };
+  notice.querySelector("[data-draft-keep]").addEventListener("click", close);
+  notice.querySelector("[data-draft-discard]").addEventListener("click", () => {
+    empty();
+    close();
+  });
+  notice.hidden = false;
+}
+
+for (const form of document.querySelectorAll("[data-sign-out]")) {
+  form.addEventListener("submit", () => {
+    isSigningOut = true;
+  });
+}
+const draft = takeDraft();
+if (draft.size && restore(draft)) showNotice();

@@ -107,11 +107,14 @@ async function sha256(file) {
   }
 }
 
+/** In bytes below a kilobyte: a size that is rounded to nothing looks like an empty file. */
 function readableSize(bytes) {
-  const unit = bytes < 1_000_000 ? ["kilobyte", 1e3] : ["megabyte", 1e6];
-  return new Intl.NumberFormat(document.documentElement.lang, {
-    style: "unit",
-    unit: unit[0],
-    maximumFractionDigits: bytes < 1_000_000 ? 0 : 1,
-  }).format(bytes / unit[1]);
+  if (bytes < 1e3) return inUnit(bytes, "byte", { unitDisplay: "long" });
+  if (bytes < 1e6) return inUnit(bytes / 1e3, "kilobyte", { maximumFractionDigits: 0 });
+  return inUnit(bytes / 1e6, "megabyte", { maximumFractionDigits: 1 });
+}
+
+function inUnit(number, unit, options) {
+  const language = document.documentElement.lang;
+  return new Intl.NumberFormat(language, { style: "unit", unit, ...options }).format(number);
 }

@@ -7,6 +7,7 @@ import { wireCamera } from "./camera.js";
 import { keepDrafts } from "./drafts.js";
 import { confirmDuplicates, duplicateWarnings } from "./duplicates.js";
 import { ImageList } from "./image-list.js";
+import { describeReadingTask } from "./reading-task.js";
 import { send } from "./send.js";
 
 const form = document.querySelector("[data-new-case]");
@@ -139,6 +140,7 @@ function showRefusal(answered) {
   for (const hidden of answered.querySelectorAll('input[type="hidden"][name]')) {
     form.elements[hidden.name].value = hidden.value;
   }
+  describeReadingTask(form);
   moveErrorsToImages();
   status.textContent = "";
   (form.querySelector("[data-error-summary]") ?? form).focus();
@@ -160,4 +162,6 @@ function moveErrorsToImages() {
 }
 
 wireDropzone();
+describeReadingTask(form);
+form.addEventListener("change", () => describeReadingTask(form));
 form.addEventListener("submit", submit);

@@ -27,6 +27,7 @@ from webapp.triage.services import Submission, Upload, submit
 
 CASE = re.compile(r"/cases/\d+$")
 MINUTE = dt.timedelta(minutes=1)
+RESTORED = "Restored from before you were signed out"
 LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
 
 
@@ -174,6 +175,7 @@ def test_someone_idle_is_warned_can_stay_and_finds_the_note_again(
     page.wait_for_url("**/sign-in?next=/cases/new")
     sign_in(page, ward.user)
     expect(page.get_by_label("Note")).to_have_value("Half a thought")
+    expect(page.get_by_text(RESTORED)).to_be_visible()
 
 
 def test_a_note_is_kept_only_for_who_wrote_it_and_only_while_signed_off(
@@ -187,6 +189,7 @@ def test_a_note_is_kept_only_for_who_wrote_it_and_only_while_signed_off(
     page.wait_for_url("**/sign-in?next=/cases/new")
     sign_in(page, ward.clinician())  # someone else sits down
     expect(page.get_by_label("Note")).to_have_value("")
+    expect(page.get_by_text(RESTORED)).not_to_be_visible()
     assert "eyes" not in page.evaluate("JSON.stringify(sessionStorage)")
 
 
@@ -224,8 +227,160 @@ def test_a_case_that_is_sent_too_late_leaves_its_note_for_after_signing_in(
     ward.let_pass(15 * MINUTE)
     page.get_by_role("button", name="Send case").click()
     page.wait_for_url("**/sign-in?next=/cases/new")
+    expect(page.get_by_text("Your case was not sent, because you were signed out.")).to_be_visible()
     sign_in(page, ward.user)
     expect(page.get_by_label("Note")).to_have_value("Too late")
+    expect(page.get_by_label("Patient identifier")).to_have_value("P-1")
+    page.locator("#images").set_input_files(
+        {"name": "cell.png", "mimeType": "image/png", "buffer": picture()}
+    )
+    page.get_by_role("button", name="Send case").click()
+    page.wait_for_url(CASE)
+    assert "Too late" not in page.evaluate("JSON.stringify(sessionStorage)")
+    page.goto("/cases/new")
+    expect(page.get_by_text(RESTORED)).not_to_be_visible()
+
+
+def sign_off_with(page: Page, ward: Ward, identifier: str, note: str) -> None:
+    """Type these, and be away for so long that the session ends."""
+    page.goto("/cases/new")
+    page.get_by_label("Patient identifier").fill(identifier)
+    page.get_by_label("Note").fill(note)
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+
+
+def test_what_is_restored_can_be_kept_or_discarded_with_its_patient(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases")
+    for choice, left in (("Keep", ("P-1", "Of P-1")), ("Discard", ("", ""))):
+        sign_off_with(page, ward, "P-1", "Of P-1")
+        sign_in(page, ward.user)
+        expect(page.get_by_text(RESTORED)).to_be_visible()
+        expect(page.get_by_label("Patient identifier")).to_have_value("P-1")
+        page.get_by_role("button", name=choice).click()
+        expect(page.get_by_text(RESTORED)).not_to_be_visible()
+        expect(page.get_by_label("Patient identifier")).to_be_focused()
+        expect(page.get_by_label("Patient identifier")).to_have_value(left[0])
+        expect(page.get_by_label("Note")).to_have_value(left[1])
+
+
+def test_a_note_is_not_restored_beside_another_patient(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases")
+    case_id = ward.case()
+    with ward.app.app_context():
+        case = db.session.get_one(Case, case_id)
+        patient_id, identifier = case.patient_id, case.patient.identifier
+    sign_off_with(page, ward, "P-1", "Of P-1")
+    page.goto(f"/sign-in?next=/cases/new%3Fpatient_id={patient_id}")
+    sign_in(page, ward.user)
+    expect(page.get_by_label("Patient identifier")).to_have_value(identifier)
+    expect(page.get_by_label("Note")).to_have_value("")
+    expect(page.get_by_text(RESTORED)).not_to_be_visible()
+
+
+def test_the_site_is_restored_with_its_patient_or_nothing_is(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    with ward.app.app_context():
+        user = db.session.get_one(User, ward.user.id)
+        user.sites.append(ward.people.site("North"))
+        db.session.commit()
+    page = visit("/cases/new")
+    page.get_by_label("Site").select_option(label="North")
+    page.get_by_label("Note").fill("Of the North")
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    sign_in(page, ward.user)
+    expect(page.get_by_label("Site").locator("option:checked")).to_have_text("North")
+    expect(page.get_by_label("Note")).to_have_value("Of the North")
+
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    with ward.app.app_context():
+        user = db.session.get_one(User, ward.user.id)
+        user.sites = [site for site in user.sites if site.name != "North"]
+        user.sites += [ward.people.site("South")]
+        db.session.commit()
+    sign_in(page, ward.user)
+    expect(page.get_by_label("Note")).to_have_value("")
+    expect(page.get_by_label("Site").locator("option:checked")).to_have_text("Choose")
+    expect(page.get_by_text(RESTORED)).not_to_be_visible()
+
+
+def test_who_signs_out_leaves_no_note_behind(ward: Ward, visit: Callable[..., Page]) -> None:
+    page = visit("/cases/new")
+    page.get_by_label("Note").fill("Forget me")
+    page.route("**/sign-out", lambda _route: None)  # the answer is long in coming
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(f"document.addEventListener('submit', () => setTimeout(() => {LOOK_AGAIN}))")
+    page.locator("summary", has_text="User").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    assert "Forget" not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
+def test_a_form_of_the_session_before_is_filled_in_again_and_nothing_is_lost(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases/new")
+    page.get_by_label("Patient identifier").fill("P-1")
+    page.get_by_label("Note").fill("Half a thought")
+    other_tab = page.context.new_page()
+    other_tab.goto(f"{ward.url}/cases")
+    other_tab.locator("summary", has_text="User").click()
+    other_tab.get_by_role("button", name="Sign out").click()
+    sign_in(other_tab, ward.user)
+    page.get_by_role("button", name="Send case").click()
+    expect(page.get_by_text("Your case was not sent, because you were signed out")).to_be_visible()
+    expect(page.get_by_text(RESTORED)).to_be_visible()
+    expect(page.get_by_label("Patient identifier")).to_have_value("P-1")
+    expect(page.get_by_label("Note")).to_have_value("Half a thought")
+
+
+def test_the_reading_task_that_is_chosen_is_described(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    with ward.app.app_context():
+        serving_model(task="fundus").reading_task.description = "One eye."
+        db.session.commit()
+    page = visit("/cases/new")
+    described = page.locator("#reading-tasks p:visible")
+    expect(described).to_have_text(["Fundus: One eye.", "Test-Task: A test."], use_inner_text=True)
+    page.get_by_label("Reading task").select_option(label="Fundus")
+    expect(described).to_have_text(["Fundus: One eye."])
+    expect(page.get_by_label("Reading task")).to_have_accessible_description(re.compile("One eye."))
+    page.get_by_role("button", name="Send case").click()
+    expect(page.get_by_role("heading", name="This case was not sent yet")).to_be_visible()
+    expect(described).to_have_text(["Fundus: One eye."])
+
+
+def test_files_are_as_large_as_they_are(visit: Callable[..., Page]) -> None:
+    page = visit("/cases/new")
+    sizes = {0: "0 bytes", 1: "1 byte", 499: "499 bytes", 1499: "1 kB", 2_340_000: "2.3 MB"}
+    page.locator("#images").set_input_files(
+        [{"name": f"{size}.png", "mimeType": "image/png", "buffer": bytes(size)} for size in sizes]
+    )
+    expect(page.locator("[data-size]")).to_have_text(list(sizes.values()))
+
+
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_the_invitation_is_one_that_the_device_can_follow(
+    visit: Callable[..., Page], is_touched: bool
+) -> None:
+    page = visit("/cases/new", has_touch=is_touched, is_mobile=is_touched)
+    dropping = page.get_by_text("Drop images here, paste them, or")
+    touching = page.get_by_text("Take a photo or choose images")
+    seen, unseen = (touching, dropping) if is_touched else (dropping, touching)
+    expect(seen).to_be_visible()
+    expect(unseen).not_to_be_visible()
+    expect(page.locator("label[for=photo]")).to_be_visible(visible=is_touched)
 
 
 def test_the_theme_that_was_chosen_is_written_by_the_server(visit: Callable[..., Page]) -> None:

@@ -66,6 +66,23 @@ def test_nothing_is_chosen_beforehand_where_there_is_a_choice(app: Flask, desk: 
     assert prompt in shown(desk)
 
 
+def test_it_says_what_each_reading_task_is_for(app: Flask, desk: Browser) -> None:
+    (line,) = descriptions(shown(desk))
+    assert line == "A test."
+    with app.app_context():
+        fundus = clinic.serve("fundus").reading_task
+        fundus.description = "One eye & its <macula>."
+        db.session.commit()
+    assert sorted(descriptions(shown(desk))) == [
+        "<strong>Fundus:</strong> One eye &amp; its &lt;macula&gt;.",
+        "<strong>Test-Task:</strong> A test.",
+    ]
+
+
+def descriptions(page: str) -> list[str]:
+    return re.findall(r'<p[^>]* data-about-task="\d+">(.*)</p>', page)
+
+
 def test_the_body_site_is_asked_for_only_where_a_model_reads_it(app: Flask, desk: Browser) -> None:
     assert 'name="body_site"' not in shown(desk)
     with app.app_context():

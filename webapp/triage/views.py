@@ -258,12 +258,7 @@ def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
 
 
 def _new_case_page(form: NewCaseForm) -> str:
-    return render_template(
-        "triage/new_case.html",
-        form=form,
-        reading_tasks=form.reading_task.choices,
-        limits=LIMITS,
-    )
+    return render_template("triage/new_case.html", form=form, limits=LIMITS)
 
 
 def _patient_page(patient: Patient, form: CorrectionForm) -> str:
