@@ -33,7 +33,11 @@ DISCLAIMER = _l(
 _ABSTENTIONS = {
     "too_small": _l("The image is too small to show what the model looks for."),
     "blank": _l("The image is almost empty: it has next to no contrast."),
+    "too_dark": _l("The image is too dark."),
+    "too_bright": _l("The image is too bright."),
+    "blurred": _l("The image is blurred."),
     "unfamiliar": _l("The image is not of the kind that the model was trained on."),
+    "ambiguous": _l("Too many findings remain possible."),
     "uncertain": _l("No finding is probable enough to name one."),
 }
 _METADATA = {"age": _l("Age, years"), "sex": _l("Sex"), "localization": _l("Body site")}

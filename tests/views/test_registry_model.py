@@ -24,7 +24,12 @@ WHOLE: dict[str, Any] = {
         "confidence_below": 0.9071,
         "short_side_below_px": 64,
         "contrast_below": 5.0,
+        "set_size_above": 2,
+        "brightness_below": 20.04,
+        "brightness_above": 255.0,
+        "sharpness_below": 1.2345,
         "novelty_above": 0.31137,
+        "strangeness_above": 4.5678,
         "some_new_limit": 3,
     },
     "training": {
@@ -93,7 +98,11 @@ def test_it_shows_what_the_model_is_for_what_it_finds_and_how_well(
         f"No finding reaches a probability of 90.7{PERCENT}.",
         "under 64 pixels",
         "under 5 of 255",
-        "distance is over 0.311",
+        "More than 2 findings remain possible.",
+        "darker than 20 of 255",
+        "sharpness is under 1.23",
+        "its distance is over 0.311",
+        "their distance is over 4.57",
         "some new limit: 3",
         f">74.0{PERCENT}<",
         f">95.4{PERCENT}<",
@@ -106,6 +115,7 @@ def test_it_shows_what_the_model_is_for_what_it_finds_and_how_well(
         "# A model",
     ):
         assert part in page, part
+    assert "brighter than" not in page  # nothing is brighter than white
 
 
 def test_the_disclaimer_is_there_once(app: Flask, office: Browser) -> None:

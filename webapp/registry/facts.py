@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -132,7 +131,7 @@ class Facts:
         sentences = []
         for limit, said in _within(self._manifest, "abstention").items():
             value = _number(said)
-            if value:
+            if value and (limit, value) not in _NEVER_EXCEEDED:
                 sentences.append(_limit(limit, value))
         return sentences
 
@@ -146,22 +145,47 @@ def share(value: float) -> str:
     return f"{value * 100:.1f}{NO_BREAK}%"
 
 
+def _plain(value: float) -> str:
+    return f"{value:g}"
+
+
+def _rough(value: float) -> str:
+    return f"{value:.3g}"
+
+
+_LIMITS = {
+    "confidence_below": (_l("No finding reaches a probability of %(value)s."), share),
+    "set_size_above": (_l("More than %(value)s findings remain possible."), _plain),
+    "short_side_below_px": (_l("The image's short side is under %(value)s pixels."), _plain),
+    "contrast_below": (
+        _l("The image is all but one colour: its contrast is under %(value)s of 255."),
+        _plain,
+    ),
+    "brightness_below": (_l("The image is darker than %(value)s of 255."), _rough),
+    "brightness_above": (_l("The image is brighter than %(value)s of 255."), _rough),
+    "sharpness_below": (_l("The image is blurred: its sharpness is under %(value)s."), _rough),
+    "novelty_above": (
+        _l("The image is unlike those that the model learnt from: its distance is over %(value)s."),
+        _rough,
+    ),
+    "strangeness_above": (
+        _l(
+            "The image's looks are unlike what the model learnt from:"
+            " their distance is over %(value)s."
+        ),
+        _rough,
+    ),
+}
+
+
+_NEVER_EXCEEDED = {("brightness_above", 255.0)}
+
+
 def _limit(limit: str, value: float) -> str:
-    if limit == "confidence_below":
-        return _("No finding reaches a probability of %(share)s.", share=share(value))
-    if limit == "short_side_below_px":
-        return _("The image's short side is under %(count)s pixels.", count=f"{value:g}")
-    if limit == "contrast_below":
-        return _(
-            "The image is all but one colour: its contrast is under %(value)s of 255.",
-            value=f"{value:g}",
-        )
-    if limit == "novelty_above":
-        return _(
-            "The image is unlike those that the model learnt from: its distance is over %(value)s.",
-            value=f"{value:.3g}",
-        )
-    return f"{limit.replace('_', ' ')}: {value:g}"
+    if limit not in _LIMITS:
+        return f"{limit.replace('_', ' ')}: {value:g}"
+    sentence, written = _LIMITS[limit]
+    return str(sentence) % {"value": written(value)}
 
 
 def _within(facts: Any, *path: str) -> Mapping[str, Any]:
