@@ -15,7 +15,7 @@ import time
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before Lightning)
 import numpy as np
@@ -32,7 +32,7 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_weight_decay
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ml.datasets.manifest import Manifest
@@ -40,7 +40,7 @@ from ml.jsonfile import write_json
 from ml.losses import build_loss
 from ml.metadata import encoding
 from ml.metrics import auc
-from ml.networks import Reader, build_network
+from ml.networks import Reader, build_network, freeze
 from ml.parts import Batch, EvaluationBatches, Part, TrainBatches, derived_seed
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
@@ -51,7 +51,6 @@ from ml.warm_start import find_bundle, start_from
 PACKAGES = ("torch", "timm", "pytorch-lightning", "numpy", "pillow", "scikit-learn")
 FITTED_BY = {field.name for field in fields(Recipe)} - {"version", "name", "gates"}
 """The parts of a recipe that decide the weights."""
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -98,7 +97,7 @@ class Fitting(lightning.LightningModule):
         """Hold still what this epoch does not teach; a resumed run finds it out anew."""
         settings = self.recipe.network
         thawed = bool(settings.unfreeze_epoch) and self.current_epoch >= settings.unfreeze_epoch
-        hold(self.reader, 0 if thawed else settings.frozen_blocks, norms=settings.frozen_norms)
+        freeze(self.reader, 0 if thawed else settings.frozen_blocks, settings.frozen_norms)
 
     def on_train_batch_start(self, _batch: Any, index: int) -> None:
         """Dropout, too, draws the same again when an epoch is repeated."""
@@ -145,22 +144,6 @@ class Fitting(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-def hold(reader: Reader, blocks: int, *, norms: bool) -> None:
-    """Freeze the backbone's first ``blocks`` (-1: all of it), and its norm layers if asked for.
-
-    What is frozen runs without gradient and in evaluation mode, so that running statistics and
-    drop path stand still too; all else learns.
-    """
-    reader.train().requires_grad_(True)
-    frozen = [reader.backbone] if blocks < 0 else []
-    if blocks > 0:
-        frozen += list(cast(nn.ModuleList, reader.blocks))[:blocks]
-    if norms:
-        frozen += [part for part in reader.backbone.modules() if isinstance(part, NORMS)]
-    for part in frozen:
-        part.eval().requires_grad_(False)
 
 
 def tune_figures(logits: Tensor, targets: Tensor, task: ReadingTask) -> dict[str, float]:
@@ -317,14 +300,15 @@ def start(recipe: Recipe, codes: tuple[str, ...]) -> Reader:
     """
     settings = recipe.network
     source = settings.init.removeprefix(BUNDLE) if settings.init.startswith(BUNDLE) else ""
-    metadata_count = encoding(recipe.metadata.encoding).count
     reader = build_network(
         settings.name,
         len(codes),
         init="random" if source else settings.init,
         dropout=settings.dropout,
         drop_path=settings.drop_path,
-        **({"metadata_count": metadata_count} if metadata_count else {}),
+        channels=recipe.preprocess.channels,
+        metadata_count=encoding(recipe.metadata.encoding).count,
+        size_px=recipe.preprocess.size_px,
     )
     if source:
         start_from(reader, find_bundle(source), codes)
