@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,11 +85,15 @@ def read(
     finding: str = "calm",
     abstained: bool | Sequence[bool] = False,
     reasons: Sequence[str] = (),
+    **said: Any,
 ) -> Assessment:
     """Have a case read: this finding with a probability of 0.9 in each image. `reasons` says why
-    it abstained on each, and is empty text where it did not."""
+    it abstained on each, and is empty text where it did not; `said` is what else an `ImageResult`
+    says, for each."""
     claim = _claim(case)
-    assert assessments.complete(claim=claim, result=result(claim, finding, abstained, reasons))
+    whole = result(claim, finding, abstained, reasons)
+    images = tuple(replace(image, **said) for image in whole.images)
+    assert assessments.complete(claim=claim, result=replace(whole, images=images))
     return _current(case)
 
 

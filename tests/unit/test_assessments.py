@@ -407,6 +407,19 @@ def test_three_silent_workers_and_it_has_failed_visibly(schedule: Schedule) -> N
 # Complete
 
 
+def test_of_several_findings_the_most_severe_is_the_answer(schedule: Schedule) -> None:
+    assessment = schedule()
+    several = ImageResult(
+        "calm|watch", {"calm": 0.9, "watch": 0.6, "grave": 0.5}, False, None, ("calm", "watch")
+    )
+    assert services.complete(claim=claim_one(), result=result(several))
+    assert reread(assessment).finding.code == "watch"
+    (image,) = assessment.images
+    assert (image.finding.code, image.probability, assessment.probability) == ("watch", 0.6, 0.6)
+    supported = {said.finding.code: said.supported for said in image.predictions}
+    assert supported == {"calm": True, "watch": True, "grave": False}
+
+
 def test_completion_writes_everything(schedule: Schedule) -> None:
     assessment = schedule(image_sha256s=("a" * 64, "b" * 64))
     done = services.complete(

@@ -67,6 +67,15 @@ def test_the_words_of_a_finding_stay_as_they_were(core: Flask) -> None:
     assert task.findings[0].name == "Calm"
 
 
+def test_a_bundle_made_for_comparing_serves_nothing(core: Flask) -> None:
+    described = {**manifest(), "serves": False}
+    version = register(manifest=described, bundle_sha256="a" * 64, model_card="")
+    assert not promote_first(version=version)
+    assert queries.champions() == []
+    other = register(manifest=manifest(version="2"), bundle_sha256="b" * 64, model_card="")
+    assert promote_first(version=other)
+
+
 def test_the_first_version_serves_and_the_second_waits(core: Flask) -> None:
     first = serving_model(version="1")
     second = serving_model(version="2")

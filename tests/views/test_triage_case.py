@@ -221,3 +221,25 @@ def test_what_is_of_others_is_not_there(
 
 def test_a_number_beyond_all_is_not_there(desk: Browser) -> None:
     assert desk.get(f"/cases/{'9' * 30}").status_code == 404
+
+
+def test_what_stands_out_without_being_the_most_probable_is_explained(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "grave", probabilities={"grave": 0.3, "calm": 0.6, "watch": 0.1})
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert "Stands out most:" in page
+    assert "Calm is more probable (60" in page
+    assert "Most likely:" not in page
+
+
+def test_findings_over_their_mark_are_named_beside_the_answer(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "grave", supported=("grave", "watch"))
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    assert re.search(r"Also over its mark:\s*Watch \(5", page)
+    assert page.count("over its mark</span>") == 2
+    assert "Most likely:" in page

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -239,7 +240,7 @@ class AssessedImage(Base):
     position: Mapped[int]
     image_sha256: Mapped[str] = mapped_column(String(64))
     finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"))
-    """The most probable finding, also where the model abstained."""
+    """The finding that the model names, also where it abstained; the most severe of several."""
     abstained: Mapped[bool | None]
     """None until the image has been read."""
     abstention_reason: Mapped[str | None] = mapped_column(String(60))
@@ -251,6 +252,12 @@ class AssessedImage(Base):
     predictions: Mapped[list["Prediction"]] = relationship(
         order_by="Prediction.probability.desc()", cascade="all, delete-orphan"
     )
+
+    @property
+    def probability(self) -> float | None:
+        """Of the finding that the model names; None until the image has been read."""
+        named = (said for said in self.predictions if said.finding_id == self.finding_id)
+        return next((said.probability for said in named), None)
 
 
 class Prediction(Base):
@@ -264,5 +271,7 @@ class Prediction(Base):
     )
     finding_id: Mapped[int] = mapped_column(ForeignKey("findings.id"), primary_key=True)
     probability: Mapped[float]
+    supported: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether the probability reaches the model's operating point for the finding."""
 
     finding: Mapped[Finding] = relationship()

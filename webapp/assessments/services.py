@@ -61,9 +61,12 @@ class ImageResult:
     """What a model said of one image; findings are named by their codes."""
 
     prediction: str
+    """Several, where they do not exclude each other, are joined by `|`."""
     probabilities: Mapping[str, float]
     abstained: bool
     reason: str | None
+    supported: Collection[str] = ()
+    """Those whose probability reaches the model's operating point for them."""
 
 
 @dataclass(frozen=True)
@@ -274,21 +277,25 @@ def _answer(
     predictions = []
     answers = []
     for image, said in zip(assessment.images, result.images, strict=True):
-        image.finding_id = findings[said.prediction].id
-        image.abstained = said.abstained
-        image.abstention_reason = said.reason
         probabilities = {
             code: min(max(float(value), 0.0), 1.0) for code, value in said.probabilities.items()
         }
+        named = max(
+            said.prediction.split("|"), key=lambda c: (findings[c].severity, probabilities[c])
+        )
+        image.finding_id = findings[named].id
+        image.abstained = said.abstained
+        image.abstention_reason = said.reason
         predictions += [
             {
                 "assessed_image_id": image.id,
                 "finding_id": findings[code].id,
                 "probability": probability,
+                "supported": code in said.supported,
             }
             for code, probability in probabilities.items()
         ]
-        answers.append((findings[said.prediction], probabilities[said.prediction], said.abstained))
+        answers.append((findings[named], probabilities[named], said.abstained))
     abstained = all(image_abstained for _, _, image_abstained in answers)
     finding, probability, _ = max(
         (answer for answer in answers if abstained or not answer[2]),

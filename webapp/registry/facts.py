@@ -56,6 +56,11 @@ class Facts:
         return _text(_within(self._manifest, "reading_task").get("modality"))
 
     @property
+    def multi_label(self) -> bool:
+        """Whether one image may show several findings."""
+        return bool(_within(self._manifest, "reading_task").get("multi_label"))
+
+    @property
     def not_for(self) -> list[str]:
         """The uses that it must not be put to."""
         return [text for text in map(_text, _items(self._manifest.get("not_for"))) if text]

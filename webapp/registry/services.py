@@ -56,9 +56,12 @@ def register(
 
 
 def promote_first(*, version: ModelVersion, actor: User | None = None) -> bool:
-    """Let a version serve if none serves its reading task yet; says whether it does so now."""
+    """Let a version serve if none serves its reading task yet; says whether it does so now.
+
+    A bundle may say that it is not made to serve, but to be compared with.
+    """
     with transaction():
-        if champion(version.reading_task_id) is not None:
+        if not version.manifest.get("serves", True) or champion(version.reading_task_id):
             return False
         db.session.add(
             ModelAlias(

@@ -177,6 +177,7 @@ def _result(
                 probabilities=answer.probabilities,
                 abstained=answer.abstained,
                 reason=answer.reason,
+                supported=answer.supported,
             )
             for answer in answers
         ),
