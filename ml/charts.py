@@ -156,9 +156,10 @@ def forest(rows: Sequence[tuple[str, float, float, float]], says: str) -> Markup
             )
         parts.append(f'<circle class="dot" cx="{plane.x(value)}" cy="{y}" r="4"/>')
     for value in (-reach / 1.15, 0.0, reach / 1.15):
+        written = f"{value:+.2g}".replace("-", "\N{MINUS SIGN}") if value else "0"
         parts.append(
             f'<text class="tick" x="{plane.x(value)}" y="{height + 20}" text-anchor="middle">'
-            f"{value:+.3f}</text>"
+            f"{written}</text>"
         )
     return _svg(340, height + 26, says, parts)
 

@@ -6,6 +6,7 @@ must have the hash that the bundle states. ``--part all`` is for data that the b
 
 import argparse
 import csv
+import math
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
 from tqdm import tqdm
 
 from ml import metrics
@@ -42,6 +44,8 @@ SUBGROUP_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
 ERROR_COUNT = 12
 LATENCY_IMAGES = 50
 WARM_UP = 3
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Ends of the names of what a network counts rather than learns."""
 
 
 class EvaluationError(Exception):
@@ -342,11 +346,19 @@ def latency(
 
 
 def size(bundle_dir: Path) -> dict[str, int]:
-    """Bytes of a bundle's folder and of its weights."""
+    """Bytes of a bundle's folder and of its weights, and how many parameters the network has."""
     files = [file for file in bundle_dir.rglob("*") if file.is_file()]
+    with safe_open(bundle_dir / WEIGHTS, "numpy") as stored:
+        learnt = [
+            name
+            for name in stored.keys()  # noqa: SIM118  (no mapping: it cannot be iterated)
+            if name.startswith("network.") and not name.endswith(STATISTICS)
+        ]
+        parameters = sum(math.prod(stored.get_slice(name).get_shape()) for name in learnt)
     return {
         "bundle_bytes": sum(file.stat().st_size for file in files),
         "weights_bytes": (bundle_dir / WEIGHTS).stat().st_size,
+        "parameter_count": parameters,
     }
 
 

@@ -51,7 +51,12 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     pages.filters.update(
-        number=number, interval=interval, percent=percent, count=count, megabytes=megabytes
+        number=number,
+        signed=signed,
+        interval=interval,
+        percent=percent,
+        count=count,
+        megabytes=megabytes,
     )
     pages.globals.update(charts=charts, is_number=is_number)
     return pages
@@ -98,6 +103,11 @@ def is_number(value: Any) -> bool:
 def number(value: float | None, digits: int = 3) -> str:
     """A figure, or the word that there is none."""
     return f"{value:.{digits}f}" if value is not None and is_number(value) else "undefined"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign; zero has none."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}") if value else "0.000"
 
 
 def interval(limits: tuple[float | None, float | None], digits: int = 3) -> str:

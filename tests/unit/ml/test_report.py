@@ -243,7 +243,11 @@ def served(figures: dict[str, Any]) -> dict[str, Any]:
         "part": "test",
         "split_sha256": "f" * 64,
         "latency": {"median_ms": 20.0, "p95_ms": 31.5, "image_count": 5, "thread_count": 2},
-        "size": {"bundle_bytes": 8_300_000, "weights_bytes": 7_200_000},
+        "size": {
+            "bundle_bytes": 8_300_000,
+            "weights_bytes": 7_200_000,
+            "parameter_count": 3_400_000,
+        },
     }
 
 
