@@ -67,10 +67,8 @@ def assemble(
     """Write the bundle of a trained ``reader`` into ``path`` and return it.
 
     ``train`` and ``tune`` are framed as in serving. ``provenance`` is what the run keeps of its
-    origin. Raises ValueError when the data set's labels are not the reading task's findings.
+    origin.
     """
-    if manifest.labels != task.codes:
-        raise ValueError(f"labels {manifest.labels} are not the findings {task.codes}")
     _round_to_half(reader)
     gates, spec = recipe.gates, recipe.preprocess
     _, train_features = read_all(reader, train, spec)
@@ -98,6 +96,7 @@ def assemble(
         **task.facts(),
         "name": recipe.name or task.code,
         "version": recipe.version,
+        "serves": recipe.serves,
         "network": {"name": recipe.network.name},
         "preprocess": asdict(spec),
         "calibration": {

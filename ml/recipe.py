@@ -165,6 +165,8 @@ class Recipe:
     version: str
     name: str = ""
     """Names the bundle's folder; empty is the reading task's code."""
+    serves: bool = True
+    """Whether the bundle may serve its reading task where none does yet, or is one to compare."""
     seed: int = 0
     data: DataRecipe = field(default_factory=DataRecipe)
     preprocess: PreprocessSpec = field(default_factory=PreprocessSpec)
