@@ -136,13 +136,14 @@ class Settings:
                 values[item.name] = item.metadata["parse"](text)
             except ValueError as error:
                 problems[name] = str(error)
+        settings = cls(**values)
+        problems = settings._problems_together() | problems
         if problems:
             raise InvalidSettings(problems)
-        settings = cls(**values)
-        settings._check_together()
         return settings
 
-    def _check_together(self) -> None:
+    def _problems_together(self) -> dict[str, str]:
+        """What each variable may be by itself, and not beside the others."""
         problems = {}
         if self.production and not self.secret_key:
             problems["SECRET_KEY"] = "must be set beyond loopback, or behind a proxy"
@@ -151,8 +152,7 @@ class Settings:
         if self.database_url.startswith("postgresql") and not self.audit_key:
             # Made and kept, each machine would have its own, and break the record of the others.
             problems["AUDIT_KEY"] = "must be set, alike on every machine, with a database server"
-        if problems:
-            raise InvalidSettings(problems)
+        return problems
 
     @property
     def production(self) -> bool:

@@ -26,6 +26,12 @@ def test_one_message_names_every_bad_variable() -> None:
     assert all(name in str(refused.value) for name in bad)
 
 
+def test_what_does_not_go_together_is_named_beside_what_is_wrong_by_itself() -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Settings.from_environment({"HOST": "0.0.0.0", "PORT": "http", "DEBUG": "1"})
+    assert set(refused.value.problems) == {"PORT", "SECRET_KEY", "DEBUG"}
+
+
 @pytest.mark.parametrize("exposed", [{"HOST": "0.0.0.0"}, {"TRUSTED_PROXIES": "1"}])
 def test_production_needs_a_secret_key_and_no_debugging(exposed: dict[str, str]) -> None:
     with pytest.raises(InvalidSettings) as refused:
