@@ -1,6 +1,7 @@
 """Train a recipe and make its bundle.
 
-Running the same command again resumes a broken-off run from its last whole epoch.
+Running the same command again resumes a broken-off run from its last whole epoch. A file named
+``stop`` in the run's folder ends it after the current epoch.
 """
 
 import argparse
@@ -11,7 +12,8 @@ from ml.datasets import packed
 from ml.parts import centre, read_part
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
-from ml.training import fit, open_run, split_manifest
+from ml.runs import open_run, provenance
+from ml.training import Machine, fit, is_first_process, split_manifest
 
 MARGIN = 0.25
 """Training frames are kept this much wider than the network sees, for moving about in."""
@@ -19,21 +21,20 @@ MARGIN = 0.25
 
 def main() -> None:
     """Read the data, split it, fit, and write the bundle to ``<run>/bundle``."""
-    parser = argparse.ArgumentParser(prog="python -m ml.train", description=__doc__)
-    parser.add_argument("--recipe", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="images.zip and manifest.csv")
-    parser.add_argument("--out", type=Path, required=True, help="the run's own folder")
-    options = parser.parse_args()
+    options = _options()
     recipe = Recipe.load(options.recipe)
     task = ReadingTask.named(recipe.reading_task)
     manifest = packed.read(options.data)
     split = split_manifest(manifest, recipe)
-    provenance = open_run(options.out, recipe, split, task.codes)
-    spec = recipe.preprocess
+    open_run(options.out, recipe, split, task.codes)
+    spec, cache = recipe.preprocess, options.cache or options.out / "cache"
     wide_px = min(spec.native_short_side_px, round(spec.size_px * (1 + MARGIN)))
-    train = read_part(manifest, split.train, recipe, task, wide_px)
-    tune = read_part(manifest, split.tune, recipe, task)
-    reader = fit(recipe, task, train, tune, options.out)
+    train = read_part(manifest, split.train, recipe, task, wide_px, cache=cache)
+    tune = read_part(manifest, split.tune, recipe, task, cache=cache)
+    machine = Machine(options.devices, options.nodes, options.precision)
+    reader = fit(recipe, task, train, tune, options.out, machine)
+    if not is_first_process():
+        return
     bundle = assemble(
         options.out / "bundle",
         recipe=recipe,
@@ -43,9 +44,25 @@ def main() -> None:
         tune=tune,
         test=[record for record in manifest.records if record.file in set(split.test)],
         manifest=manifest,
-        provenance=provenance,
+        provenance=provenance(options.out, recipe),
     )
     print(f"{bundle.path}: bundle {bundle.sha256}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ml.train", description=__doc__)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="images.zip and manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, help="the run's own folder")
+    parser.add_argument("--cache", type=Path, help="keeps decoded pictures; else <out>/cache")
+    parser.add_argument("--devices", type=int, default=1, help="GPUs a node (processes on a CPU)")
+    parser.add_argument("--nodes", type=int, default=1, help="machines that train together")
+    parser.add_argument(
+        "--precision",
+        default="",
+        help="as Lightning names it; else bf16-mixed on a GPU, 32-true on a CPU",
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

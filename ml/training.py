@@ -1,21 +1,20 @@
 """Fitting a network to a split: Lightning's loop with this project's batches, schedule and logs.
 
 A run owns one folder: ``run.json`` (recipe, split hash, package versions, code revision),
-``epochs.csv``, ``best.ckpt`` and ``last.ckpt``. A file named ``stop`` in it ends the run after the
-current epoch. A run that was broken off resumes from its last whole epoch; every epoch draws its
-order and its augmentation from (seed, epoch), so a resumed run repeats what it would have done.
+``log.txt``, ``epochs.csv``, ``curves.svg``, ``best.ckpt`` and ``last.ckpt``. A file named ``stop``
+in it ends the run after the current epoch. A run that was broken off resumes from its last whole
+epoch; every epoch draws its order and its augmentation from (seed, epoch), so a resumed run
+repeats what it would have done.
 """
 
-import csv
-import json
+import gc
+import logging
 import math
-import platform
-import subprocess
-import time
-from dataclasses import fields
-from importlib.metadata import version
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before Lightning)
 import numpy as np
@@ -25,18 +24,19 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import (
     Callback,
-    EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
 )
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from timm.optim import param_groups_weight_decay
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
+from ml import splits
+from ml.callbacks import EpochTable, Patience, StopRequest
 from ml.datasets.manifest import Manifest
-from ml.jsonfile import write_json
 from ml.losses import build_loss
 from ml.metadata import encoding
 from ml.metrics import auc
@@ -44,26 +44,40 @@ from ml.networks import Reader, build_network, freeze
 from ml.parts import Batch, EvaluationBatches, Part, TrainBatches, derived_seed
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
-from ml.splits import Split, divide, near_duplicate_groups, thumbnails
-from ml.warm_start import PREFIX as BUNDLE
-from ml.warm_start import find_bundle, start_from
+from ml.runs import logging_to, note, notes
+from ml.schedules import build_optimizer, rate_factor
+from ml.splits import Split
+from ml.warm_start import bundle_of, start_from
 
-PACKAGES = ("torch", "timm", "pytorch-lightning", "numpy", "pillow", "scikit-learn")
-FITTED_BY = {field.name for field in fields(Recipe)} - {"version", "name", "gates"}
-"""The parts of a recipe that decide the weights."""
+log = logging.getLogger(__name__)
+
+NO_NEWS = ("Checkpoint directory .* exists", "Your `IterableDataset` has", "`isinstance.treespec")
+"""How Lightning's warnings begin that are none here: a run's folder holds more than checkpoints,
+the batches' length is known, and its own use of torch is its own."""
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What a run is computed on. It is no part of the recipe: a step sees the same pictures."""
+
+    devices: int = 1
+    """GPUs (processes, on a CPU) a node."""
+    nodes: int = 1
+    precision: str = ""
+    """As Lightning names it; empty is ``bf16-mixed`` on a GPU and ``32-true`` on a CPU."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that share the work."""
+        return self.devices * self.nodes
+
+
 def split_manifest(manifest: Manifest, recipe: Recipe) -> Split:
-    """The recipe's split of a manifest; subjects, or else near-duplicates, stay on one side."""
-    records = manifest.records
-    if all(record.subject for record in records):
-        groups = np.unique([record.subject for record in records], return_inverse=True)[1]
-    else:
-        groups = near_duplicate_groups(thumbnails(manifest))
-    return divide(records, groups, recipe.data, recipe.seed)
+    """The recipe's split of a manifest; subjects and near-duplicates stay on one side."""
+    return splits.split_manifest(manifest, recipe.data, recipe.seed)
 
 
 class Fitting(lightning.LightningModule):
@@ -80,6 +94,7 @@ class Fitting(lightning.LightningModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Called anew for every epoch, which decides order and augmentation."""
         self.train_batches.epoch = self.current_epoch
+        self.train_batches.rank = self.global_rank
         return DataLoader(self.train_batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -101,13 +116,25 @@ class Fitting(lightning.LightningModule):
 
     def on_train_batch_start(self, _batch: Any, index: int) -> None:
         """Dropout, too, draws the same again when an epoch is repeated."""
-        torch.manual_seed(derived_seed(self.recipe.seed, self.current_epoch, index))
+        seeds = (self.recipe.seed, self.current_epoch, index, self.global_rank)
+        torch.manual_seed(derived_seed(*seeds))
+        if self.recipe.training.schedule == "plateau":
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        """The learning rate up to the end of warm-up; thereafter it is the plateau's to lower."""
+        settings, steps = self.recipe.training, self.train_batches.steps
+        if self.global_step <= math.ceil(settings.warmup_epochs * steps):
+            rate = settings.learning_rate * rate_factor(settings, steps)(self.global_step)
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = rate
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The loss of one batch, a scalar."""
         pixels, metadata, targets = batch
         loss: Tensor = self.loss(self(pixels, metadata), targets)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(targets))
+        count = len(targets)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=count, sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -120,30 +147,40 @@ class Fitting(lightning.LightningModule):
         self.answers.append((self(pixels, metadata).float(), targets))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of the tune part."""
+        """Log the figures of the tune part.
+
+        Every process reads all of it; the first one's weights are those that are kept, so its
+        figures count.
+        """
         logits, targets = (torch.cat(part) for part in zip(*self.answers, strict=True))
-        for name, value in tune_figures(logits, targets, self.task).items():
-            shown = name == "tune_balanced_accuracy"
-            self.log(name, value, prog_bar=shown)
+        figures = self.trainer.strategy.broadcast(tune_figures(logits, targets, self.task))
+        for name, value in figures.items():
+            self.log(name, value, prog_bar=name == self.recipe.training.monitor, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW without decay on biases and norms; a LambdaLR, which resumes with more epochs."""
+        """The optimizer, and a schedule that resumes with more epochs, as a LambdaLR does."""
         settings = self.recipe.training
-        groups = param_groups_weight_decay(self.reader, settings.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
-        warmup = settings.warmup_epochs * len(self.train_batches)
-        total = settings.epochs * len(self.train_batches)
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / (warmup + 1)
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        optimizer = build_optimizer(self.reader, settings)
+        if settings.schedule == "plateau":
+            plateau = ReduceLROnPlateau(
+                optimizer, better(settings.monitor), settings.step_factor, settings.step_epochs
+            )
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": plateau, "monitor": settings.monitor},
+            }
+        schedule = LambdaLR(optimizer, rate_factor(settings, self.train_batches.steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def better(monitor: str) -> Literal["min", "max"]:
+    """Whether less or more of a figure is better. Raises ValueError for an unknown one."""
+    if monitor not in EpochTable.FIGURES:
+        raise ValueError(f"unknown monitor {monitor}; known are {', '.join(EpochTable.FIGURES)}")
+    return "min" if monitor == "tune_loss" else "max"
 
 
 def tune_figures(logits: Tensor, targets: Tensor, task: ReadingTask) -> dict[str, float]:
@@ -189,96 +226,106 @@ def _mean_defined(values: Floats) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-class EpochTable(Callback):
-    """Writes one row an epoch to ``epochs.csv``; a resumed run keeps the rows before it."""
-
-    FIGURES = (
-        "train_loss",
-        "tune_loss",
-        "tune_accuracy",
-        "tune_balanced_accuracy",
-        "tune_auc",
-        "tune_macro_f1",
-    )
-    COLUMNS = ("epoch", *FIGURES, "learning_rate", "seconds")
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
-        """Start the clock."""
-        self.started = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Append the row of the epoch that ends."""
-        kept = []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as table:
-                rows = list(csv.DictReader(table))
-            kept = [row for row in rows if int(row["epoch"]) < trainer.current_epoch]
-        figures = trainer.callback_metrics
-        row = {
-            "epoch": trainer.current_epoch,
-            **{name: f"{float(figures[name]):.6f}" for name in self.FIGURES},
-            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3e}",
-            "seconds": f"{time.monotonic() - self.started:.1f}",
-        }
-        with self.path.open("w", newline="", encoding="utf-8") as table:
-            writer = csv.DictWriter(table, self.COLUMNS)
-            writer.writeheader()
-            writer.writerows([*kept, row])
-
-
-class Patience(EarlyStopping):
-    """Ends the run when the tune loss gets no better, also when it is taken up after that."""
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Without this, starting a run again that had ended would train one epoch more."""
-        if self.wait_count >= self.patience:
-            trainer.should_stop = True
-
-
-class StopRequest(Callback):
-    """Ends the run after a whole epoch once the run's folder holds a file named ``stop``."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Look for the file; a stop in mid-epoch could not be resumed exactly."""
-        if self.path.exists():
-            trainer.should_stop = True
-
-
-def fit(recipe: Recipe, task: ReadingTask, train: Part, tune: Part, run: Path) -> Reader:
+def fit(
+    recipe: Recipe,
+    task: ReadingTask,
+    train: Part,
+    tune: Part,
+    run: Path,
+    machine: Machine = Machine(),
+) -> Reader:
     """Train, or resume, in the folder ``run``; returns the best network by the monitored figure.
 
-    The network is on the CPU and in evaluation mode. ``train`` may carry margins beyond the
-    recipe's size; ``tune`` is framed as in serving.
+    The network is on the CPU and in evaluation mode; in every process but the first, which alone
+    writes to the folder, it is as training left it. ``train`` may carry margins beyond the
+    recipe's size; ``tune`` is framed as in serving. When memory runs out, the batches are halved
+    once, the steps staying as they are, and the run is taken up from its last whole epoch.
     """
+    with logging_to(run / "log.txt"):
+        reader = _attempt(recipe, task, train, tune, run, machine)
+        if reader is None:
+            gc.collect()
+            torch.cuda.empty_cache()
+            facts = {"at": datetime.now(UTC).isoformat(), "batches_a_step_times": 2}
+            note(run, out_of_memory=facts)
+            log.warning("out of memory: going on with half as large batches, twice as many a step")
+            reader = _attempt(recipe, task, train, tune, run, machine)
+        if reader is None:
+            raise MemoryError("half as large batches do not fit into memory either")
+    return reader
+
+
+def _attempt(
+    recipe: Recipe, task: ReadingTask, train: Part, tune: Part, run: Path, machine: Machine
+) -> Reader | None:
+    """As ``fit``; None when memory ran out."""
+    try:
+        return _fit(recipe, task, train, tune, run, machine)
+    except (RuntimeError, MemoryError) as error:
+        if machine.ranks > 1 or not is_out_of_memory(error):
+            raise  # another process would wait for ever for this one's gradients
+    return None
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that writes, of the processes that trained together."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a computation failed for want of memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate" in str(error)
+
+
+def _fit(
+    recipe: Recipe, task: ReadingTask, train: Part, tune: Part, run: Path, machine: Machine
+) -> Reader:
     torch.manual_seed(recipe.seed)
     settings = recipe.training
-    mode = "min" if settings.monitor == "tune_loss" else "max"
     reader = start(recipe, task.codes)
     module = Fitting(reader, recipe, task, train, tune)
+    batches = module.train_batches
+    batches.ranks = machine.ranks
+    batches.pieces = math.lcm(settings.accumulate_batches, machine.ranks)
+    batches.pieces *= notes(run).get("out_of_memory", {}).get("batches_a_step_times", 1)
+    trainer = _trainer(recipe, run, machine, accumulate=batches.pieces // machine.ranks)
+    last = run / "last.ckpt"
+    log.info("%s from %s", *(("resuming", last) if last.exists() else ("starting", settings)))
+    with warnings.catch_warnings():
+        for known in NO_NEWS:
+            warnings.filterwarnings("ignore", known)
+        trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    log.info("ended after %d epochs", trainer.current_epoch)
+    if trainer.is_global_zero:
+        kept = torch.load(run / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(kept)
+    return reader.cpu().eval()
+
+
+def _trainer(recipe: Recipe, run: Path, machine: Machine, accumulate: int) -> lightning.Trainer:
+    settings, network = recipe.training, recipe.network
+    monitor, mode = settings.monitor, better(settings.monitor)
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            run, "best", monitor=settings.monitor, mode=mode, enable_version_counter=False
-        ),
+        ModelCheckpoint(run, "best", monitor=monitor, mode=mode, enable_version_counter=False),
         ModelCheckpoint(run, "last", enable_version_counter=False),  # of every epoch, good or not
-        Patience(settings.monitor, mode=mode, patience=settings.patience_epochs),
-        EpochTable(run / "epochs.csv"),
+        Patience(monitor, mode=mode, patience=settings.patience_epochs),
+        EpochTable(run, monitor),
         StopRequest(run / "stop"),
         TQDMProgressBar(refresh_rate=10),
     ]
     if settings.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=settings.ema_decay))
     cuda = torch.cuda.is_available()
-    trainer = lightning.Trainer(
+    frozen = network.frozen_blocks or network.frozen_norms
+    together = "ddp_find_unused_parameters_true" if frozen else "ddp"
+    return lightning.Trainer(
         accelerator="cuda" if cuda else "cpu",
-        devices=1,
-        precision="bf16-mixed" if cuda else "32-true",
+        devices=machine.devices,
+        num_nodes=machine.nodes,
+        strategy=together if machine.ranks > 1 else "auto",
+        precision=machine.precision or ("bf16-mixed" if cuda else "32-true"),  # type: ignore[arg-type]
         max_epochs=settings.epochs,
+        accumulate_grad_batches=accumulate,
         callbacks=callbacks,
         logger=False,
         num_sanity_val_steps=0,
@@ -286,11 +333,6 @@ def fit(recipe: Recipe, task: ReadingTask, train: Part, tune: Part, run: Path) -
         reload_dataloaders_every_n_epochs=1,
         default_root_dir=run,
     )
-    last = run / "last.ckpt"
-    trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    kept = torch.load(run / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(kept)
-    return reader.cpu().eval()
 
 
 def start(recipe: Recipe, codes: tuple[str, ...]) -> Reader:
@@ -298,68 +340,18 @@ def start(recipe: Recipe, codes: tuple[str, ...]) -> Reader:
 
     Raises ValueError as ``build_network``, ``find_bundle`` and ``start_from`` do.
     """
-    settings = recipe.network
-    source = settings.init.removeprefix(BUNDLE) if settings.init.startswith(BUNDLE) else ""
+    settings, spec = recipe.network, recipe.preprocess
+    bundle = bundle_of(settings.init)
     reader = build_network(
         settings.name,
         len(codes),
-        init="random" if source else settings.init,
+        init="random" if bundle else settings.init,
         dropout=settings.dropout,
         drop_path=settings.drop_path,
-        channels=recipe.preprocess.channels,
+        channels=spec.channels,
         metadata_count=encoding(recipe.metadata.encoding).count,
-        size_px=recipe.preprocess.size_px,
+        size_px=spec.size_px,
     )
-    if source:
-        start_from(reader, find_bundle(source), codes)
+    if bundle:
+        start_from(reader, bundle, codes)
     return reader
-
-
-def open_run(run: Path, recipe: Recipe, split: Split, codes: tuple[str, ...]) -> dict[str, Any]:
-    """Make the folder of a run, or find it again; returns what ``run.json`` keeps of its origin.
-
-    A finished run may be bundled anew with another version or other gates. Raises ValueError when
-    the folder holds a run that was fitted otherwise: by another recipe or split, or to findings
-    ``codes`` that were others or in another order.
-    """
-    kept = run / "run.json"
-    recipe_now = json.loads(json.dumps(recipe.to_dict()))
-    if not kept.exists():
-        run.mkdir(parents=True, exist_ok=True)
-        write_json(kept, _provenance(recipe, split, codes))
-    provenance: dict[str, Any] = json.loads(kept.read_bytes())
-    fitted = json.loads(json.dumps(Recipe.from_dict(provenance["recipe"]).to_dict()))
-    same_recipe = all(fitted[name] == recipe_now[name] for name in FITTED_BY)
-    if not same_recipe or provenance["split_sha256"] != split.sha256:
-        raise ValueError(f"{run} holds a run of another recipe or split; choose another folder")
-    learnt = provenance.setdefault("findings", sorted(codes))  # runs that kept none had these
-    if learnt != list(codes):
-        raise ValueError(f"{run} holds a run for the findings {', '.join(learnt)}, in this order")
-    return {**provenance, "recipe": recipe_now}
-
-
-def _provenance(recipe: Recipe, split: Split, codes: tuple[str, ...]) -> dict[str, Any]:
-    """What a run must keep to be traced: recipe, split hash, versions, code revision."""
-    return {
-        "recipe": recipe.to_dict(),
-        "split_sha256": split.sha256,
-        "findings": codes,
-        "images": {
-            "train": len(split.train),
-            "tune": len(split.tune),
-            "test": len(split.test),
-            "dropped": len(split.dropped),
-        },
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "code_revision": code_revision(),
-    }
-
-
-def code_revision() -> str:
-    """The commit this code is at, ``-modified`` when changed since; ``unknown`` outside git."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-modified"]
-    answer = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip() or "unknown"

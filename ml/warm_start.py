@@ -14,6 +14,14 @@ PREFIX = "bundle:"
 SHIPPED = Path(__file__).parent / "bundles"
 
 
+def bundle_of(init: str) -> Bundle | None:
+    """The bundle that a recipe's ``init`` names; None when it names another start.
+
+    Raises as ``find_bundle`` does.
+    """
+    return find_bundle(init.removeprefix(PREFIX)) if init.startswith(PREFIX) else None
+
+
 def find_bundle(source: str, shipped: Path = SHIPPED) -> Bundle:
     """The bundle that ``source`` means: its folder, its SHA-256, or the newest of a name.
 
