@@ -30,9 +30,9 @@ from ml.jsonfile import write_json
 from ml.metrics import NAN, Outcome
 from ml.predict import DEFAULT_CACHE
 from ml.predictor import BATCH, ImageAssessment, Predictor
-from ml.recipe import DataRecipe, Recipe, typed_from_dict
+from ml.recipe import DataRecipe, typed_from_dict
 from ml.report import page, picture_of
-from ml.splits import Split
+from ml.splits import Split, split_manifest
 
 PARTS = ("test", "tune", "all")
 SMALL_GROUP = 20
@@ -299,14 +299,17 @@ def recorded_split(facts: Mapping[str, Any], manifest: Manifest) -> Split:
 
     Raises EvaluationError when it is not the one that the bundle states: other data, then.
     """
-    from ml.training import split_manifest  # loads torch, which measuring needs for nothing else
-
     recipe = facts["training"]["recipe"]
     settings = recipe.get("data") or {"tune_fraction": recipe["tune_fraction"]}
     data = typed_from_dict(DataRecipe, settings, "recipe.data")
-    task = facts["reading_task"]["code"]
-    split = split_manifest(manifest, Recipe(task, facts["version"], seed=recipe["seed"], data=data))
     stated = facts["training"]["split_sha256"]
+    try:
+        split = split_manifest(manifest, data, recipe["seed"])
+    except ValueError as error:  # too few pictures, or none that the publisher meant for training
+        raise EvaluationError(
+            f"these data cannot be divided as the bundle's were ({error}): measure on all of them "
+            "with --part all"
+        ) from error
     if split.sha256 != stated:
         raise EvaluationError(
             f"the split of these data is {split.sha256}, the bundle's is {stated}: these are not "

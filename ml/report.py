@@ -37,7 +37,7 @@ SHARES = ("accuracy", "balanced_accuracy", "weighted_accuracy", "kappa", "macro_
 PARTS = {
     "test": "test part, which chose nothing",
     "tune": "tune part, which the model's limits were set on: read these figures as optimistic",
-    "all": "all pictures of the data set",
+    "all": "whole data set, which the model must not have met before",
 }
 
 
@@ -118,11 +118,11 @@ def interval(limits: tuple[float | None, float | None], digits: int = 3) -> str:
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
-def percent(value: float | None, digits: int = 0) -> str:
+def percent(value: float | None, digits: int = 0, sign: str = "\N{NARROW NO-BREAK SPACE}%") -> str:
     """A share in per cent; a dash where it is undefined."""
     if value is None or not is_number(value):
         return "\N{EN DASH}"
-    return f"{value * 100:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+    return f"{value * 100:.{digits}f}{sign}"
 
 
 def count(value: int) -> str:

@@ -14,10 +14,12 @@ import pytest
 
 from ml import evaluate
 from ml.datasets import packed
-from ml.datasets.manifest import Record
+from ml.datasets.manifest import Manifest, Record
 from ml.evaluate import EvaluationError
 from ml.predictor import ImageAssessment
+from ml.recipe import DataRecipe
 from ml.report import PICTURE_PX, page, picture_of
+from ml.splits import split_manifest
 from tests.unit.ml.factories import picture, picture_bytes
 
 RESAMPLES = 40
@@ -344,10 +346,7 @@ def trained_on(split_sha256: str, **recipe: Any) -> dict[str, Any]:
 
 def test_the_test_part_is_the_one_of_the_recipe(blood_like: Path) -> None:
     manifest = packed.read(blood_like)
-    from ml.recipe import Recipe
-    from ml.training import split_manifest
-
-    split = split_manifest(manifest, Recipe("blood-cell", "1", seed=3))
+    split = split_manifest(manifest, DataRecipe(), 3)
     old = trained_on(split.sha256, tune_fraction=0.15)
     new = trained_on(split.sha256, data={"split": "locked", "tune_fraction": 0.15})
     for facts in (old, new):
@@ -361,6 +360,13 @@ def test_the_test_part_is_the_one_of_the_recipe(blood_like: Path) -> None:
 def test_other_data_than_the_bundles_are_refused(blood_like: Path) -> None:
     with pytest.raises(EvaluationError, match="not the data it was fitted to"):
         evaluate.part_of(trained_on("0" * 64, tune_fraction=0.15), packed.read(blood_like), "test")
+
+
+def test_data_that_cannot_be_divided_are_refused(blood_like: Path) -> None:
+    whole = packed.read(blood_like)
+    few = Manifest(whole.records[:8], whole.read)
+    with pytest.raises(EvaluationError, match="cannot be divided as the bundle's were"):
+        evaluate.part_of(trained_on("0" * 64, tune_fraction=0.15), few, "test")
 
 
 def test_the_command_writes_page_figures_and_predictions(
