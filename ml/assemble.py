@@ -29,7 +29,7 @@ from ml.calibration import (
     weight_offsets,
 )
 from ml.datasets.manifest import Manifest, Record
-from ml.evaluate import assess, report
+from ml.evaluate import assess, report, write_predictions
 from ml.gates import Abstention, Familiarity, Looks, looks, sharpness
 from ml.jsonfile import write_json
 from ml.losses import class_weights
@@ -67,7 +67,7 @@ def assemble(
     """Write the bundle of a trained ``reader`` into ``path`` and return it.
 
     ``train`` and ``tune`` are framed as in serving. ``provenance`` is what the run keeps of its
-    origin.
+    origin. The answers on the locked test are written beside ``path``, since they name subjects.
     """
     _round_to_half(reader)
     gates, spec = recipe.gates, recipe.preprocess
@@ -128,6 +128,7 @@ def assemble(
         predictor = predictors.load(path, device="cpu", cache_dir=Path(cache), threads=threads)
     answers = assess(predictor, manifest, test)
     figures = report(facts, test, answers)
+    write_predictions(path.parent / "predictions.csv", task.codes, test, answers)
     headline = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
     facts["training"]["figures"] = {name: figures[name] for name in headline}
     drawn = samples.DRAWN.get(task.samples)

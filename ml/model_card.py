@@ -49,7 +49,7 @@ abstained.
 | --- | --- | --- | --- | --- | --- | --- |
 {_findings(figures)}
 {_malignancy(figures["malignancy"])}
-Confusion (true by row, named by column; {", ".join(task.codes)}):
+Confusion ({_pairs(task.multi_label)}; {", ".join(task.codes)}):
 
 ```
 {_confusion(figures["confusion"])}
@@ -132,6 +132,12 @@ def _malignancy(figures: Mapping[str, Any] | None) -> str:
         f"{_number(point['threshold'])} sensitivity {_number(point['sensitivity']['value'])}, "
         f"specificity {_number(point['specificity']['value'])}.\n"
     )
+
+
+def _pairs(multi_label: bool) -> str:
+    if multi_label:
+        return "pictures that show the finding of the row and were named that of the column"
+    return "true by row, named by column"
 
 
 def _confusion(counts: list[list[int]]) -> str:
