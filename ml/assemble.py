@@ -320,7 +320,8 @@ def _price(
 
 def _licence(task: ReadingTask, network: NetworkRecipe) -> str:
     origins = {"imagenet": PACKAGED_WEIGHTS, "random": "The weights started from random ones."}
-    origin = origins.get(network.init, f"The weights started from those of {network.init}.")
+    inherited = f"The weights are those of {network.init}, or were fitted from them. Before that: "
+    origin = origins.get(network.init, inherited + PACKAGED_WEIGHTS)
     return (
         f"# Licence\n\nThe weights and the pictures of this bundle: {task.licence}.\n\n"
         f"The weights were fitted to: {task.data_source}. Licence: {task.data_licence}. The "

@@ -103,6 +103,7 @@ class TrainingRecipe:
     """How the weights are fitted."""
 
     epochs: int = 10
+    """None fits nothing: what the network starts from is calibrated and bundled anew."""
     batch_size: int = 64
     accumulate_batches: int = 1
     """Batches whose gradients are summed before a step."""

@@ -240,7 +240,10 @@ def fit(
     writes to the folder, it is as training left it. ``train`` may carry margins beyond the
     recipe's size; ``tune`` is framed as in serving. When memory runs out, the batches are halved
     once, the steps staying as they are, and the run is taken up from its last whole epoch.
+    A recipe of no epochs yields what it starts from.
     """
+    if not recipe.training.epochs:
+        return start(recipe, task.codes).eval()
     with logging_to(run / "log.txt"):
         reader = _attempt(recipe, task, train, tune, run, machine)
         if reader is None:
