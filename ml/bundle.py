@@ -207,9 +207,9 @@ def halved(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Raises ValueError when a value does not fit half precision's range.
     """
     if not np.issubdtype(values.dtype, np.floating):
-        return np.ascontiguousarray(values)
+        return np.asarray(values, order="C")  # ascontiguousarray gives a scalar a dimension
     with np.errstate(over="ignore"):
-        half = np.ascontiguousarray(values, dtype=np.float16)
+        half = np.asarray(values, dtype=np.float16, order="C")
     if not np.isfinite(half).all():
         raise ValueError("a weight lies beyond the range of half precision")
     return half

@@ -53,6 +53,9 @@ def start_from(reader: Reader, bundle: Bundle, codes: tuple[str, ...]) -> None:
         if name.startswith(prefix)
     }
     own = reader.state_dict()
+    for name, value in stored.items():
+        if name in own and own[name].ndim == 0 and value.numel() == 1:
+            stored[name] = value.reshape(())  # the first bundles gave scalars a dimension
     for part in (stored, own):
         for name in part:
             if name.startswith("backbone.") and not _fits(name, stored, own):

@@ -129,3 +129,10 @@ def test_every_shipped_bundle_names_its_sources() -> None:
 def test_weights_beyond_half_precision_are_refused() -> None:
     with pytest.raises(ValueError, match="half precision"):
         bundles.halved(np.array([1e6], np.float32))
+
+
+def test_scalars_keep_their_shape(tmp_path: Path, tiny_bundle: Path) -> None:
+    facts = {**bundles.load(tiny_bundle).facts, "self_test": []}
+    tensors = {"count": np.array(3), "half": np.array(0.5, np.float32)}
+    stored = bundles.save(tmp_path / "scalars", facts, tensors).tensors()
+    assert {name: value.shape for name, value in stored.items()} == {"count": (), "half": ()}
