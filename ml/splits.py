@@ -69,29 +69,24 @@ class Split:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def thumbnails(manifest: Manifest) -> npt.NDArray[np.uint8]:
-    """Every picture of a manifest shrunk to (n, 16, 16, 3) by averaging, for comparing."""
-    shrunk = np.empty((len(manifest.records), THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+def thumbnails(manifest: Manifest) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Every picture of a manifest shrunk for comparing: (n, 16, 16, 3), and grey (n, 32, 32)."""
+    count = len(manifest.records)
+    colour = np.empty((count, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+    grey = np.empty((count, GREY_PX, GREY_PX), np.uint8)
     for index, record in enumerate(tqdm(manifest.records, desc="comparing", unit="image")):
-        shrunk[index] = thumbnail(manifest.open_image(record.file))
-    return shrunk
-
-
-def grey_thumbnails(manifest: Manifest) -> npt.NDArray[np.uint8]:
-    """Every picture of a manifest in grey, shrunk to (n, 32, 32) by averaging."""
-    shrunk = np.empty((len(manifest.records), GREY_PX, GREY_PX), np.uint8)
-    for index, record in enumerate(tqdm(manifest.records, desc="comparing", unit="image")):
-        shrunk[index] = grey_thumbnail(manifest.open_image(record.file))
-    return shrunk
+        picture = manifest.open_image(record.file)
+        colour[index], grey[index] = thumbnail(picture), grey_thumbnail(picture)
+    return colour, grey
 
 
 def thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """One picture as (16, 16, 3)."""
+    """One picture shrunk by averaging to (16, 16, 3)."""
     return np.asarray(image.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX))
 
 
 def grey_thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """One picture as (32, 32)."""
+    """One picture in grey, shrunk by averaging to (32, 32)."""
     return np.asarray(image.convert("L").resize((GREY_PX, GREY_PX), Image.Resampling.BOX))
 
 
@@ -109,7 +104,8 @@ def near_duplicate_pairs(
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
     squares = (flat**2).sum(axis=1)
     for start, rows in _blocks(flat):
-        distance = squares[start : start + len(rows), None] + squares - 2 * rows @ flat.T
+        products = rows @ flat[start:].T
+        distance = squares[start : start + len(rows), None] + squares[start:] - 2 * products
         yield from _pairs(distance / flat.shape[1] < limit_rms**2, start)
 
 
@@ -119,10 +115,10 @@ def look_alike_pairs(
     """Indices, the smaller first, of grey thumbnails (n, side, side) at least this much alike."""
     directions = distinctive(pictures)
     for start, rows in _blocks(directions):
-        yield from _pairs(rows @ directions.T >= least, start)
+        yield from _pairs(rows @ directions[start:].T >= least, start)
 
 
-def distinctive(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def distinctive(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """What sets each of n grey thumbnails (n, side, side) apart from its set, at length 1 (n, d).
 
     The likeness of two pictures is the product of their rows: the correlation of their thumbnails,
@@ -138,7 +134,8 @@ def distinctive(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     if count >= FEWEST_DIRECTIONS:
         variances, axes = np.linalg.eigh(flat.T @ flat / len(flat))
         flat = flat @ axes[:, -count:] / np.sqrt(variances[-count:] + 1e-6)
-    return flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-9)
+    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
+    return (flat / (lengths + 1e-9)).astype(np.float32)
 
 
 def _blocks(rows: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
@@ -148,10 +145,9 @@ def _blocks(rows: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
 
 
 def _pairs(close: npt.NDArray[np.bool_], start: int) -> Iterator[tuple[int, int]]:
-    """Where ``close`` (rows from ``start``, all) holds, as pairs with the smaller index first."""
-    for row, column in np.argwhere(close):
-        if start + row < column:
-            yield start + int(row), int(column)
+    """Where ``close`` (rows and columns from ``start`` on) holds, the smaller index first."""
+    for row, column in np.argwhere(np.triu(close, 1)):
+        yield start + int(row), start + int(column)
 
 
 def unite(groups: Groups, pairs: Iterable[tuple[int, int]]) -> Groups:
@@ -174,12 +170,13 @@ def groups_of(manifest: Manifest) -> tuple[Groups, Groups]:
 
     Where no record names its subject, near-duplicates by ``NEAR_DUPLICATE_RMS`` stand for subjects.
     """
-    names = [record.subject or f"\0{index}" for index, record in enumerate(manifest.records)]
+    colour, grey = thumbnails(manifest)
     if any(record.subject for record in manifest.records):
+        names = [record.subject or f"\0{index}" for index, record in enumerate(manifest.records)]
         subjects = np.unique(names, return_inverse=True)[1]
     else:
-        subjects = near_duplicate_groups(thumbnails(manifest))
-    return subjects, unite(subjects, look_alike_pairs(grey_thumbnails(manifest)))
+        subjects = near_duplicate_groups(colour)
+    return subjects, unite(subjects, look_alike_pairs(grey))
 
 
 def split_manifest(manifest: Manifest, settings: DataRecipe, seed: int) -> Split:
