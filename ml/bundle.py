@@ -134,7 +134,7 @@ def load(path: Path) -> Bundle:
         )
         problems = _unusable(bundle)
         _ = bundle.metadata, bundle.thresholds, bundle.conformal_thresholds
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(path, [f"{FACTS} is incomplete: {error}"]) from error
     if problems:
         raise BundleError(path, problems)
