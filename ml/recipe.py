@@ -23,8 +23,9 @@ class DataRecipe:
     """How a data set is divided, and how often each picture of the training part is shown."""
 
     split: str = "locked"
-    """``locked`` (the published ``val`` is the test), ``subjects`` (divided here by subject) or
-    ``runs`` (by contiguous runs of subjects, for slices whose neighbours may be one patient)."""
+    """``locked`` (the published ``val`` is the test), ``subjects`` (divided here by subject),
+    ``runs`` (by contiguous runs of subjects, for slices whose neighbours may be one patient) or
+    ``published`` (``val`` tunes, ``test`` tests)."""
     tune_fraction: float = 0.15
     """Share of what is not test (``locked``) or of everything (``subjects``, ``runs``)."""
     test_fraction: float = 0.2

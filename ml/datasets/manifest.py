@@ -26,6 +26,8 @@ class Record:
     """Which of several collections it is from; empty where there is one."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """What is known of the patient, as published (``age``, ``sex``, ``localization`` ...)."""
+    licence: str = ""
+    """The terms that it may be used under; empty where they are those of the whole set."""
 
     @property
     def label(self) -> str:
