@@ -54,7 +54,7 @@ def prepare(layout: Layout, folder: Path, out: Path, *, licence: str = "", pack:
         out / packed.FACTS,
         {
             "name": layout.name,
-            "title": layout.publication.title,
+            "title": layout.publication.title if layout.publication.url else folder.resolve().name,
             "publisher": layout.publication.publisher,
             "url": layout.publication.url,
             "licence": terms_of_use,

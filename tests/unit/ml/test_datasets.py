@@ -346,7 +346,9 @@ def test_packed_folders_are_one_more_layout(packed_folder: Path) -> None:
     assert [replace(record, licence="") for record in after.records] == list(before.records)
     assert after.records[0].labels == ("D", "O")
     assert after.read("a/1.png") == before.read("a/1.png")
-    assert not (packed_folder.parent / "prepared" / "images.zip").exists()
+    out = packed_folder.parent / "prepared"
+    assert not (out / "images.zip").exists()
+    assert packed.read_facts(out)["title"] == "packed", "a folder of one's own goes by its name"
 
 
 def test_pictures_can_be_packed(ham: Path) -> None:
