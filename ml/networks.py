@@ -15,7 +15,7 @@ import timm
 import torch
 from efficientnet_pytorch import EfficientNet
 from timm.models.resnet import BasicBlock, ResNet
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
@@ -236,7 +236,12 @@ def _load_vgg16(reader: Reader) -> None:
 @register_network("vgg16", "vgg", imagenet=_load_vgg16)
 def vgg16(plan: Plan) -> Reader:
     """The convolutions of VGG16 (Simonyan, Zisserman 2015), averaged: 14.7 million parameters."""
-    layers = [*make_layers(cfgs["D"]), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    first = nn.Conv2d(plan.channels, 64, 3, padding=1)
+    layers = [first, *list(make_layers(cfgs["D"]))[1:], nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    for layer in layers:  # as torchvision does: without norms, less would fade away
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
     return Reader(_sequence(layers, 512), plan.class_count, plan.dropout)
 
 

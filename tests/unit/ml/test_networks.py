@@ -114,6 +114,14 @@ def test_the_transformer_has_the_ten_blocks_that_are_counted() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_reads_grey_pictures(name: str) -> None:
+    with torch.device("meta"):
+        reader = build(name, channels=1)
+        logits, _ = reader(torch.empty(2, 1, 64, 64), torch.empty(2, reader.metadata_count))
+    assert logits.shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_parameter_has_a_share_in_the_logits(name: str) -> None:
     """None is trained in vain."""
     with torch.device("meta"):
@@ -149,6 +157,14 @@ def test_metadata_and_networks_must_go_together() -> None:
     reader = build("basic-cnn-fusion")
     with pytest.raises(ValueError, match="was given none"):
         reader(inputs(reader)[0])
+
+
+def test_signals_do_not_fade_in_the_network_without_norms() -> None:
+    torch.manual_seed(0)
+    reader = build("vgg16").eval()
+    with torch.inference_mode():
+        _, features = reader(*inputs(reader))
+    assert float(features.std()) > 0.1
 
 
 @pytest.mark.parametrize("name", ["basic-cnn-fusion", "resnet10-fusion"])
