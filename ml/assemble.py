@@ -21,6 +21,7 @@ from ml import samples
 from ml.bundle import Bundle
 from ml.calibration import (
     Calibration,
+    ConformalPoint,
     Truth,
     abstention_threshold,
     best_f1_point,
@@ -90,7 +91,7 @@ def assemble(
         novelty=familiarity.distance(features),
         strangeness=appearance.distance(looks_of(tune)),
         **_answers_on_tune(task, probabilities * weights, truth, points),
-        set_sizes=(probabilities >= [point.threshold for point in conformal]).sum(axis=1),
+        set_sizes=_set_sizes(probabilities, weights, conformal),
     )
     facts = {
         **task.facts(),
@@ -218,6 +219,18 @@ def _abstention(
     )
 
 
+def _set_sizes(
+    probabilities: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    conformal: Sequence[ConformalPoint],
+) -> npt.NDArray[np.int64]:
+    """Members (n,) of the set that holds the truth; what is named is always one."""
+    likely = probabilities >= [point.threshold for point in conformal]
+    likely[np.arange(len(likely)), (probabilities * weights).argmax(axis=1)] = True
+    sizes: npt.NDArray[np.int64] = likely.sum(axis=1)
+    return sizes
+
+
 def _set_size_limit(sizes: npt.NDArray[np.int64], class_count: int, coverage: float) -> int | None:
     """The largest set that is still an answer; None where it takes all findings to cover enough."""
     limit = int(np.quantile(sizes, coverage, method="higher"))
@@ -284,7 +297,8 @@ def _operating_points(
         if gates.operating == "f1":
             thresholds.append(best_f1_point(column, positive))
         else:
-            thresholds.append(operating_point(column, positive, gates.sensitivity))
+            # Never over a half: what is more likely than not always counts. (NaN stays NaN.)
+            thresholds.append(np.minimum(operating_point(column, positive, gates.sensitivity), 0.5))
     if task.multi_label:
         thresholds = _low_enough(np.array(thresholds), probabilities, gates.coverage)
     wanted = None if gates.operating == "f1" else gates.sensitivity

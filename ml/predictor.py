@@ -122,8 +122,10 @@ class Predictor:
         """What is said of probabilities (c,): the finding named, those supported and plausible."""
         codes = self._codes
         supported = self._named(probabilities >= self._thresholds)
-        plausible = self._named(probabilities >= self._conformal)
         weighed = probabilities * self._weights
+        likely = probabilities >= self._conformal
+        likely[weighed.argmax()] = True  # what is named is never outside the set
+        plausible = self._named(likely)
         prediction, confidence = codes[int(weighed.argmax())], float(weighed.max() / weighed.sum())
         if self.bundle.multi_label:
             confidence = 1.0 if supported else 0.0

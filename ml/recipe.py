@@ -142,7 +142,7 @@ class GateRecipe:
     coverage: float = 0.95
     """... but answer at least this share of the pictures."""
     sensitivity: float = 0.95
-    """Each finding's operating point finds this share of it."""
+    """Each finding's operating point finds at least this share of it; it is never over a half."""
     operating: str = "sensitivity"
     """``sensitivity``, or ``f1``: each finding's operating point has the highest F1 instead."""
     conformal_coverage: float = 0.9

@@ -61,7 +61,16 @@ def of_no_task() -> Iterator[Image.Image]:
     from skimage import data
     from sklearn.datasets import load_sample_images
 
-    names = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel")
+    names: tuple[str, ...] = (
+        "astronaut",
+        "brick",
+        "camera",
+        "chelsea",
+        "coffee",
+        "coins",
+        "grass",
+        "gravel",
+    )
     names += ("hubble_deep_field", "logo", "moon", "page", "rocket", "text", "checkerboard")
     photographs = [np.asarray(getattr(data, name)()) for name in names]
     for pixels in [*photographs, *load_sample_images().images]:
