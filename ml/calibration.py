@@ -111,10 +111,11 @@ def best_f1_point(probability: Array, positive: npt.NDArray[np.bool_]) -> float:
     """
     if not positive.any():
         return float("nan")
-    order = np.argsort(-np.asarray(probability), kind="stable")
-    found = np.cumsum(positive[order])
-    f1 = 2 * found / (np.arange(1, len(order) + 1) + positive.sum())
-    return float(np.asarray(probability)[order[int(f1.argmax())]])
+    thresholds, rank = np.unique(probability, return_inverse=True)
+    named = np.bincount(rank)[::-1].cumsum()[::-1]
+    found = np.bincount(rank, weights=positive)[::-1].cumsum()[::-1]
+    f1 = 2 * found / (named + positive.sum())
+    return float(thresholds[len(f1) - 1 - int(f1[::-1].argmax())])
 
 
 @dataclass(frozen=True)

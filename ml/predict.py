@@ -7,6 +7,7 @@ cannot be decoded gets the reason ``unreadable`` and no prediction.
 
 import argparse
 import csv
+import lzma
 import os
 import sys
 import zipfile
@@ -40,6 +41,7 @@ UNOBTAINABLE = (
     EOFError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 """What reading a file raises that is missing, or that its archive holds spoilt or locked."""
 
@@ -116,7 +118,10 @@ def predict_rows(predictor: Predictor, inputs: Inputs) -> Iterator[dict[str, str
 
 def _read_rows(predictor: Predictor, inputs: Inputs) -> Iterator[dict[str, str]]:
     """Batch by batch; files are decoded by threads."""
-    short_side_px = predictor.bundle.preprocess.native_short_side_px
+    bundle = predictor.bundle
+    short_side_px = max(
+        bundle.preprocess.native_short_side_px, bundle.abstention.short_side_below_px
+    )
 
     def decoded(row: Mapping[str, str]) -> Image.Image | None:
         try:
@@ -169,6 +174,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         inputs = open_inputs(options.images)
+        if options.out.exists() and options.out.samefile(options.images):
+            raise InputError(f"--out {options.out} is the input itself, which stays as it is")
         predictor = predictors.load(
             options.bundle,
             device=options.device,

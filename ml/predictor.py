@@ -128,8 +128,9 @@ class Predictor:
         plausible = self._named(likely)
         prediction, confidence = codes[int(weighed.argmax())], float(weighed.max() / weighed.sum())
         if self.bundle.multi_label:
-            confidence = 1.0 if supported else 0.0
+            confidence = 1.0
             prediction = SEPARATOR.join(supported) or prediction
+            reason = reason or (None if supported else Reason.UNCERTAIN)
         reason = reason or self.bundle.abstention.after(confidence, len(plausible))
         return ImageAssessment(
             prediction=prediction,

@@ -99,6 +99,8 @@ def test_the_best_f1_by_hand() -> None:
     mixed = np.array([True, False, True, False, False, False])  # F1 of 2/3, 1/2, 4/5 ... by rank
     assert best_f1_point(PROBABILITY, mixed) == pytest.approx(0.7)
     assert np.isnan(best_f1_point(PROBABILITY, np.zeros(6, bool)))
+    tied = np.array([0.5, 0.5, 0.5, 0.4])  # over 0.5 there are three, whichever comes first
+    assert best_f1_point(tied, np.array([True, False, False, True])) == pytest.approx(0.4)
 
 
 def test_a_conformal_threshold_by_hand() -> None:

@@ -3,14 +3,16 @@
 import csv
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ml import predict
+from ml.gates import Abstention
 from ml.predictor import Predictor
 from ml.reading_task import ReadingTask
-from tests.unit.ml.factories import picture_bytes
+from tests.unit.ml.factories import picture, picture_bytes
 
 CODES = ReadingTask.named("blood-cell").codes
 ADDED = ["prediction", "abstained", "reason", *(f"p_{code}" for code in CODES)]
@@ -152,3 +154,26 @@ def test_an_input_that_is_nothing_known(
 ) -> None:
     assert run(tmp_path / "absent")[0] == 2
     assert "not a folder, a ZIP archive or a CSV table" in capsys.readouterr().err
+
+
+def test_the_input_is_never_written_over(
+    run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = tmp_path / "out" / "predictions.csv"  # where the command under test writes
+    cases.parent.mkdir()
+    table(cases, "file,age\nb.png,40\n")
+    status, _, _ = run(cases)
+    assert status == 2
+    assert cases.read_text() == "file,age\nb.png,40\n"
+    assert "is the input itself" in capsys.readouterr().err
+
+
+def test_a_large_jpeg_is_not_shrunk_under_the_size_that_is_asked_for(
+    tiny: Predictor, tmp_path: Path
+) -> None:
+    """A network of 32 px needs little of it, but the gate of 80 px measures what was sent."""
+    picture(size=(520, 520)).save(tmp_path / "large.jpg")
+    asking = replace(tiny.bundle, abstention=Abstention(short_side_below_px=80))
+    inputs = predict.open_inputs(tmp_path)
+    (row,) = predict.predict_rows(Predictor(asking, tiny._engine), inputs)
+    assert row["reason"] == ""

@@ -131,21 +131,15 @@ def test_findings_that_do_not_exclude_each_other_are_named_together(
     task = {**tiny.bundle.facts["reading_task"], "multi_label": True}
     points = {code: {"threshold": 2.0} for code in tiny.bundle.codes}
     none = stated(tiny, cache_dir, reading_task=task, operating_points=points)
-    abstaining = held(none, confidence_below=0.5).predict([picture()])[0]
+    abstaining = none.predict([picture()])[0]
     values = abstaining.probabilities.values()
     assert sum(values) != pytest.approx(1)
     assert (abstaining.abstained, abstaining.reason) == (True, Reason.UNCERTAIN)
     assert abstaining.probabilities[abstaining.prediction] == max(values)
     points |= {"ig": {"threshold": 0.0}, "basophil": {"threshold": 0.0}}
     two = stated(tiny, cache_dir, reading_task=task, operating_points=points)
-    answer = held(two, confidence_below=0.5).predict([picture()])[0]
+    answer = two.predict([picture()])[0]
     assert (answer.prediction, answer.abstained) == ("basophil|ig", False)
-
-
-def held(predictor: Predictor, **limits: float) -> Predictor:
-    """The same model, its facts kept, with other gates."""
-    bundle = replace(predictor.bundle, abstention=Abstention(**limits))
-    return Predictor(bundle, predictor._engine)
 
 
 def test_features_outside_what_was_learnt_are_distant() -> None:
