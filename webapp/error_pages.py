@@ -12,6 +12,7 @@ from flask import (
     redirect,
     render_template,
     request,
+    session,
     url_for,
 )
 from flask_babel import gettext
@@ -82,7 +83,13 @@ def is_case_sent() -> bool:
 
 
 def say_case_not_sent() -> None:
-    """Have the next page say that a case came after its sender's session had ended."""
+    """Have the next page say that a case came after its sender's session had ended.
+
+    Not where there is no session: what another site makes a browser send comes without its cookie,
+    and a message would put a new cookie in the place of the one that signs the user in.
+    """
+    if not session:
+        return
     flash(_NOT_SENT_AND_BACK if current_user.is_authenticated else _NOT_SENT, "warning")
 
 

@@ -28,6 +28,7 @@ from webapp.errors import ImageRejected
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 25_000_000
+MAX_IMAGES = 20  # of a case
 MAX_PIXELS = 50_000_000
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 30_000

@@ -34,11 +34,10 @@ from webapp.permissions import public
 
 MEGABYTE = 1024 * 1024
 FORM_BYTES_MAX = MEGABYTE
-IMAGES_MAX = 20
-UPLOAD_BYTES_MAX = IMAGES_MAX * 25 * MEGABYTE + FORM_BYTES_MAX
+UPLOAD_BYTES_MAX = imaging.MAX_IMAGES * imaging.MAX_BYTES + FORM_BYTES_MAX
 """Of a case as it should be."""
-RECEIVED_BYTES_MAX = 4 * UPLOAD_BYTES_MAX
-"""Of a case that is too large, and is received all the same so that its sender can be told why."""
+OVERSIZE_FACTOR = 4
+"""How many times that a case may have, and is received so that its sender can be told why."""
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
@@ -101,7 +100,7 @@ class UploadRequest(Request):
     def _get_file_stream(self, *_args: Any, **_kwargs: Any) -> IO[bytes]:
         self._file_count += 1
         # Of the two inputs for files, the empty one comes as a file without a name.
-        is_kept = self._file_count <= IMAGES_MAX + 1
+        is_kept = self._file_count <= imaging.MAX_IMAGES + 1
         return _ClippedFile(imaging.MAX_BYTES + 1 if is_kept else 0)
 
 
@@ -121,7 +120,7 @@ def init_app(app: Flask) -> None:
     )
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # as Flask's documentation does
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
         )
     app.before_request(_begin)  # before the form is read, which checking its token does
@@ -166,7 +165,7 @@ def _begin() -> ResponseReturnValue | None:
         if not current_user.is_authenticated:
             _let_images_pass()
             return login_manager.unauthorized()
-        request.max_content_length = RECEIVED_BYTES_MAX
+        request.max_content_length = OVERSIZE_FACTOR * UPLOAD_BYTES_MAX
     return None
 
 

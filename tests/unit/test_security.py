@@ -13,16 +13,15 @@ from werkzeug.test import EnvironBuilder
 from tests.conftest import PASSWORD, Browser, People
 from webapp import imaging
 from webapp.app import create_app
-from webapp.cases.services import MAX_IMAGES
 from webapp.config import Settings
 from webapp.db import db
 from webapp.errors import Conflict, Forbidden, Invalid, NotFound, Throttled
 from webapp.permissions import Permission, public, require
 from webapp.security import (
     FORM_BYTES_MAX,
-    IMAGES_MAX,
     MEGABYTE,
-    RECEIVED_BYTES_MAX,
+    OVERSIZE_FACTOR,
+    UPLOAD_BYTES_MAX,
     UploadRequest,
 )
 
@@ -148,7 +147,7 @@ def test_a_form_cannot_be_large(app: Flask) -> None:
 def test_images_are_taken_from_signed_in_users_only(
     app: Flask, people: People, browse: Browse
 ) -> None:
-    """Others cannot make the server keep or read half a gigabyte."""
+    """What others send is read to its end, and none of it kept."""
     with app.app_context():
         user = people.clinician()
     more_than_a_form = {"note": "x" * 10, "images": (bytes_of(FORM_BYTES_MAX + 1), "a.png")}
@@ -171,26 +170,27 @@ def test_what_is_sent_to_no_purpose_is_read_to_its_end(app: Flask) -> None:
 
 
 def test_of_a_file_that_is_too_large_little_is_kept() -> None:
-    sent = [bytes_of(imaging.MAX_BYTES + MEGABYTE), *(io.BytesIO(b"ab") for _ in range(IMAGES_MAX))]
+    sent = [
+        bytes_of(imaging.MAX_BYTES + MEGABYTE),
+        *(io.BytesIO(b"ab") for _ in range(imaging.MAX_IMAGES)),
+    ]
     files = [(file, f"{number}.png") for number, file in enumerate(sent)]
     data = {"images": [*files, (io.BytesIO(b"one too many"), "last.png")]}
     environ = EnvironBuilder(method="POST", data=data).get_environ()
     kept = [len(file.read()) for file in UploadRequest(environ).files.getlist("images")]
-    assert kept == [imaging.MAX_BYTES + 1, *[2] * IMAGES_MAX, 0]
+    assert kept == [imaging.MAX_BYTES + 1, *[2] * imaging.MAX_IMAGES, 0]
 
 
-def test_as_many_images_are_kept_as_make_a_case() -> None:
-    assert IMAGES_MAX == MAX_IMAGES
-
-
-def test_more_than_twenty_images_is_too_large(app: Flask, people: People, browse: Browse) -> None:
+def test_what_is_many_times_too_large_is_not_received(
+    app: Flask, people: People, browse: Browse
+) -> None:
     with app.app_context():
         user = people.clinician()
     client = browse().sign_in(user).client
     answer = client.post(
         "/cases/new",
         content_type="multipart/form-data; boundary=b",
-        environ_overrides={"CONTENT_LENGTH": str(RECEIVED_BYTES_MAX + 1)},
+        environ_overrides={"CONTENT_LENGTH": str(OVERSIZE_FACTOR * UPLOAD_BYTES_MAX + 1)},
     )
     assert answer.status_code == 413
     assert "Nothing was kept." in answer.text

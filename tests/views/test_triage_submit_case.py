@@ -17,7 +17,6 @@ from webapp import imaging, security, storage
 from webapp.accounts.models import User
 from webapp.assessments.models import Assessment
 from webapp.cases.models import Case, Image, Patient, Sex
-from webapp.cases.services import MAX_IMAGES
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now
 from webapp.permissions import Role
@@ -280,7 +279,7 @@ def test_characters_that_no_one_sees_are_left_out(
 
 
 def test_too_many_images_are_refused(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:
-    page = refusal(send(desk, filled, *[clinic.picture()] * (MAX_IMAGES + 1)))
+    page = refusal(send(desk, filled, *[clinic.picture()] * (imaging.MAX_IMAGES + 1)))
     assert "at most 20" in page
     assert counts(app) == (0, 0, 0, 0)
 
@@ -288,9 +287,9 @@ def test_too_many_images_are_refused(app: Flask, desk: Browser, filled: dict[str
 def test_as_many_images_as_may_be_are_kept(
     app: Flask, desk: Browser, filled: dict[str, Any]
 ) -> None:
-    files = [clinic.picture() for _ in range(MAX_IMAGES)]
+    files = [clinic.picture() for _ in range(imaging.MAX_IMAGES)]
     assert send(desk, filled, *files).status_code == 303
-    assert counts(app) == (1, 1, MAX_IMAGES, 1)
+    assert counts(app) == (1, 1, imaging.MAX_IMAGES, 1)
 
 
 def test_who_differs_from_the_record_is_shown_both(
@@ -399,6 +398,13 @@ def test_who_is_not_signed_in_is_asked_to(
 ) -> None:
     assert send(nobody, filled, clinic.picture()).location == "/sign-in?next=/cases/new"
     assert counts(app) == (0, 0, 0, 0)
+
+
+def test_what_another_site_sends_leaves_the_cookie_that_is_there(nobody: Browser) -> None:
+    """It comes without the session's cookie, and must not bring a new one in its place."""
+    answer = nobody.client.post("/cases/new", headers={"Origin": "https://elsewhere.test"})
+    assert answer.location == "/sign-in?next=/cases/new"
+    assert "Set-Cookie" not in answer.headers
 
 
 NOT_SENT = "Your case was not sent, because you were signed out."

@@ -16,10 +16,9 @@ from webapp.cases.models import Case, Image, Patient, Sex
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
-from webapp.imaging import CleanImage
+from webapp.imaging import MAX_IMAGES, CleanImage
 from webapp.permissions import Permission
 
-MAX_IMAGES = 20
 FIRST_BIRTH_YEAR = 1850
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

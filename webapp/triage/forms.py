@@ -40,7 +40,7 @@ from webapp.accounts.models import Site, User
 from webapp.assessments.models import State
 from webapp.cases.models import Image, Patient, Sex
 from webapp.cases.queries import normal_identifier
-from webapp.cases.services import FIRST_BIRTH_YEAR, MAX_IMAGES, Particulars
+from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
@@ -283,12 +283,12 @@ class NewCaseForm(PatientForm):
         files = field.data or []
         if not files:
             raise ValidationError(_("Add at least one image."))
-        if len(files) > MAX_IMAGES:
+        if len(files) > imaging.MAX_IMAGES:
             raise ValidationError(
                 _(
                     "%(count)s images are too many: at most %(limit)s make a case.",
                     count=len(files),
-                    limit=MAX_IMAGES,
+                    limit=imaging.MAX_IMAGES,
                 )
             )
         refusals = []
@@ -459,7 +459,7 @@ class ImageCheck:
         if site_id not in actor.site_ids:
             raise NotFound("site")
         hashes = [text for text in sha256s if isinstance(text, str) and _SHA256.fullmatch(text)]
-        return cls(tuple(hashes[:MAX_IMAGES]), site_id, normal_identifier(identifier))
+        return cls(tuple(hashes[: imaging.MAX_IMAGES]), site_id, normal_identifier(identifier))
 
 
 def filed_elsewhere(image: Image) -> str:

@@ -20,7 +20,6 @@ from webapp import audit, imaging, storage
 from webapp.accounts.models import User
 from webapp.cases.models import Patient
 from webapp.cases.queries import get_case, get_image, get_patient, images_filed_elsewhere
-from webapp.cases.services import MAX_IMAGES
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission, poll, require, signed_in, takes_images
@@ -36,7 +35,7 @@ from webapp.triage.forms import (
 
 blueprint = Blueprint("triage", __name__)
 
-LIMITS = {"image_count": MAX_IMAGES, "image_mb": imaging.MAX_BYTES // 1_000_000}
+LIMITS = {"image_count": imaging.MAX_IMAGES, "image_mb": imaging.MAX_BYTES // 1_000_000}
 
 
 @blueprint.get("/")
