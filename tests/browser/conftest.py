@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -57,8 +58,8 @@ def open_browser(chromium: Browser, house: Stack) -> Iterator[Callable[..., Page
     contexts: list[BrowserContext] = []
     complaints: list[object] = []
 
-    def open_page(**options: object) -> Page:
-        context = chromium.new_context(base_url=house.url, **options)  # type: ignore[arg-type]
+    def open_page(**options: Any) -> Page:
+        context = chromium.new_context(base_url=house.url, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: complaints.append(said) if said.type == "error" else None)
@@ -75,7 +76,7 @@ def open_browser(chromium: Browser, house: Stack) -> Iterator[Callable[..., Page
 def sign_in(house: Stack, open_browser: Callable[..., Page]) -> Callable[..., Page]:
     """A new user's page, signed in."""
 
-    def sign_in(*roles: Role, **options: object) -> Page:
+    def sign_in(*roles: Role, **options: Any) -> Page:
         page = open_browser(**options)
         fill_sign_in(page, house.add_user(*roles), PASSWORD)
         return page

@@ -6,6 +6,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -130,8 +131,8 @@ def visit(chromium: Browser, ward: Ward) -> Iterator[Callable[..., Page]]:
     contexts: list[BrowserContext] = []
     failures: list[str] = []
 
-    def open_page(path: str, **options: object) -> Page:
-        context = chromium.new_context(base_url=ward.url, **options)  # type: ignore[arg-type]
+    def open_page(path: str, **options: Any) -> Page:
+        context = chromium.new_context(base_url=ward.url, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: failures.append(str(error)))

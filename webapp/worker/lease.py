@@ -21,6 +21,7 @@ class Heartbeat:
     """Extends the lease of the latest claim, in a thread of its own, until the `with` ends."""
 
     def __init__(self, *, kept_seconds: float = KEPT_SECONDS) -> None:
+        # Behind the proxy, which knows its application in this thread only.
         self._app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         self._lease_seconds = current_settings().lease_seconds
         self._kept_seconds = kept_seconds
