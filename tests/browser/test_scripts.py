@@ -153,6 +153,13 @@ def sign_in(page: Page, user: User) -> None:
     expect(page.get_by_role("heading", name="Sign in")).not_to_be_visible()
 
 
+def be_away(page: Page, ward: Ward) -> None:
+    """Leave the form of a new case alone for so long that the session ends."""
+    ward.let_pass(15 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+
+
 def test_someone_idle_is_warned_can_stay_and_finds_the_note_again(
     ward: Ward, visit: Callable[..., Page]
 ) -> None:
@@ -171,9 +178,7 @@ def test_someone_idle_is_warned_can_stay_and_finds_the_note_again(
     warning.get_by_role("button", name="Stay signed in").click()
     expect(warning).not_to_be_visible()
 
-    ward.let_pass(15 * MINUTE)
-    page.evaluate(LOOK_AGAIN)
-    page.wait_for_url("**/sign-in?next=/cases/new")
+    be_away(page, ward)
     sign_in(page, ward.user)
     expect(page.get_by_label("Note")).to_have_value("Half a thought")
     expect(page.get_by_text(RESTORED)).to_be_visible()
@@ -185,9 +190,7 @@ def test_a_note_is_kept_only_for_who_wrote_it_and_only_while_signed_off(
     page = visit("/cases/new")
     page.get_by_label("Note").fill("For my eyes")
     assert "eyes" not in page.evaluate("JSON.stringify(sessionStorage)")
-    ward.let_pass(15 * MINUTE)
-    page.evaluate(LOOK_AGAIN)
-    page.wait_for_url("**/sign-in?next=/cases/new")
+    be_away(page, ward)
     sign_in(page, ward.clinician())  # someone else sits down
     expect(page.get_by_label("Note")).to_have_value("")
     expect(page.get_by_text(RESTORED)).not_to_be_visible()
@@ -205,9 +208,7 @@ def test_the_note_on_one_patient_is_not_in_the_form_of_the_next(
         expect(page.get_by_label("Note")).to_have_value("")
 
     page.get_by_label("Note").fill("Of the first patient")
-    ward.let_pass(15 * MINUTE)
-    page.evaluate(LOOK_AGAIN)
-    page.wait_for_url("**/sign-in?next=/cases/new")
+    be_away(page, ward)
     sign_in(page, ward.user)
     expect(page.get_by_label("Note")).to_have_value("Of the first patient")
     page.get_by_role("link", name="Cancel").click()
@@ -247,9 +248,7 @@ def sign_off_with(page: Page, ward: Ward, identifier: str, note: str) -> None:
     page.goto("/cases/new")
     page.get_by_label("Patient identifier").fill(identifier)
     page.get_by_label("Note").fill(note)
-    ward.let_pass(15 * MINUTE)
-    page.evaluate(LOOK_AGAIN)
-    page.wait_for_url("**/sign-in?next=/cases/new")
+    be_away(page, ward)
 
 
 def test_what_is_restored_can_be_kept_or_discarded_with_its_patient(
@@ -294,16 +293,12 @@ def test_the_site_is_restored_with_its_patient_or_nothing_is(
     page = visit("/cases/new")
     page.get_by_label("Site").select_option(label="North")
     page.get_by_label("Note").fill("Of the North")
-    ward.let_pass(15 * MINUTE)
-    page.evaluate(LOOK_AGAIN)
-    page.wait_for_url("**/sign-in?next=/cases/new")
+    be_away(page, ward)
     sign_in(page, ward.user)
     expect(page.get_by_label("Site").locator("option:checked")).to_have_text("North")
     expect(page.get_by_label("Note")).to_have_value("Of the North")
 
-    ward.let_pass(15 * MINUTE)
-    page.evaluate(LOOK_AGAIN)
-    page.wait_for_url("**/sign-in?next=/cases/new")
+    be_away(page, ward)
     with ward.app.app_context():
         user = db.session.get_one(User, ward.user.id)
         user.sites = [site for site in user.sites if site.name != "North"]
