@@ -41,6 +41,7 @@ from ml.parts import EVALUATION_BATCH, Part
 from ml.preprocess import PreprocessSpec
 from ml.reading_task import ReadingTask
 from ml.recipe import GateRecipe, NetworkRecipe, Recipe
+from ml.sampling import draw
 
 Array = npt.NDArray[np.float32]
 
@@ -51,6 +52,11 @@ PACKAGED_WEIGHTS = (
     "License 2.0 (https://www.apache.org/licenses/LICENSE-2.0), and were changed by training."
 )
 """What the licence of the only packaged ImageNet weights asks to be said of them."""
+
+LIBRARY_WEIGHTS = (
+    "The weights started from weights fitted to ImageNet that the network's library publishes, "
+    "whose terms hold as well, and were changed by training."
+)
 
 
 def assemble(
@@ -76,11 +82,11 @@ def assemble(
     logits, features = read_all(reader, tune, spec)
     truth = tune.targets.numpy() > 0.5
     calibration = Calibration.fit(
-        logits, truth, multi_label=task.multi_label, offsets=_offsets(recipe, task, train)
+        logits, truth, multi_label=task.multi_label, offsets=prior_offsets(recipe, task, train)
     )
     probabilities = calibration(logits)
-    familiarity = Familiarity.fit(train_features, gates.directions)
-    appearance = Looks.fit(looks_of(train))
+    familiarity = Familiarity.fit(train_features, gates.directions).as_stored()
+    appearance = Looks.fit(looks_of(train)).as_stored()
     weights = _decision_weights(recipe, train)
     points = _operating_points(task, probabilities, truth, gates)
     subjects = _subjects(manifest, tune)
@@ -141,10 +147,20 @@ def assemble(
     return bundles.save(path, facts, tensors)
 
 
-def _offsets(recipe: Recipe, task: ReadingTask, train: Part) -> tuple[float, ...]:
-    """What undoes the class weights of the loss; a multi-label loss weighs odds alike."""
+def prior_offsets(recipe: Recipe, task: ReadingTask, train: Part) -> tuple[float, ...]:
+    """The logit offsets (c,) that undo the loss's class weights and uneven sampling.
+
+    Empty where there is nothing to undo, and where findings do not exclude each other: a
+    multi-label loss weighs presence and absence alike, and sampling has no simple inverse there.
+    """
     weights = class_weights(train.targets.sum(dim=0), recipe.training.class_weights)
-    return () if weights is None or task.multi_label else weight_offsets(weights.numpy())
+    if task.multi_label or (weights is None and recipe.data.sampling == "natural"):
+        return ()
+    targets = train.targets.numpy()
+    order = draw(targets, recipe.data, np.random.default_rng(recipe.seed)).order
+    natural, drawn = targets.mean(axis=0), targets[order].mean(axis=0)
+    gained = np.divide(drawn, natural, out=np.ones_like(natural), where=natural > 0)
+    return weight_offsets(gained if weights is None else gained * weights.numpy())
 
 
 def _decision_weights(recipe: Recipe, train: Part) -> npt.NDArray[np.float64]:
@@ -311,8 +327,11 @@ def _operating_points(
 def _low_enough(
     thresholds: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], coverage: float
 ) -> list[float]:
-    """The thresholds (c,), all lowered by one factor until enough pictures have a finding."""
-    reached = (probabilities / thresholds).max(axis=1)
+    """The thresholds (c,), all lowered by one factor until enough pictures have a finding.
+
+    A finding without a threshold (NaN) keeps none.
+    """
+    reached = np.nanmax(probabilities / thresholds, axis=1)
     factor = min(1.0, float(np.quantile(reached, 1 - coverage, method="lower")))
     return list(thresholds * factor)
 
@@ -333,12 +352,24 @@ def _price(
 
 
 def _licence(task: ReadingTask, network: NetworkRecipe) -> str:
-    origins = {"imagenet": PACKAGED_WEIGHTS, "random": "The weights started from random ones."}
-    inherited = f"The weights are those of {network.init}, or were fitted from them. Before that: "
-    origin = origins.get(network.init, inherited + PACKAGED_WEIGHTS)
+    drawn = task.samples in samples.DRAWN
+    carried = "of another origin" if drawn else "from the same data set, shrunk"
     return (
-        f"# Licence\n\nThe weights and the pictures of this bundle: {task.licence}.\n\n"
+        f"# Licence\n\nThe weights{'' if drawn else ' and the pictures'} of this bundle: "
+        f"{task.licence}.\n\n"
         f"The weights were fitted to: {task.data_source}. Licence: {task.data_licence}. The "
-        "pictures in `selftest/` are from the same data set, shrunk; see `selftest/SOURCES.md`.\n\n"
-        f"{origin}\n"
+        f"pictures in `selftest/` are {carried}; see `selftest/SOURCES.md`.\n\n"
+        f"{_start(network)}\n"
     )
+
+
+def _start(network: NetworkRecipe) -> str:
+    """What is to be said of the weights that the training started from."""
+    if network.init == "random":
+        return "The weights started from random ones."
+    lite = network.name.startswith("efficientnet-lite")
+    published = PACKAGED_WEIGHTS if lite else LIBRARY_WEIGHTS
+    if network.init == "imagenet":
+        return published
+    inherited = f"The weights are those of {network.init}, or were fitted from them."
+    return f"{inherited} Before that: {published}"

@@ -6,7 +6,7 @@ calibrated probabilities.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
@@ -162,6 +162,10 @@ class Looks:
         """Distance (n,) of looks (n, k), about the root of k for a picture of the same kind."""
         return np.linalg.norm((seen - self.centre) @ self.whitening, axis=1)
 
+    def as_stored(self) -> Self:
+        """The same in the precision that a bundle keeps, which limits are to be set with."""
+        return replace(self, centre=_stored(self.centre), whitening=_stored(self.whitening))
+
     def tensors(self) -> dict[str, Array]:
         """Named arrays for the bundle's weight file."""
         return {"looks.centre": self.centre, "looks.whitening": self.whitening}
@@ -190,16 +194,24 @@ class Familiarity:
 
     @classmethod
     def fit(cls, features: Array, directions: int) -> Self:
-        """Fit ``directions`` principal directions to training features (n, f)."""
+        """Fit ``directions`` principal directions to training features (n, f).
+
+        At most half of all that there are: outside them all nothing is left to be foreign.
+        """
         unit = _unit(features)
         centre = unit.mean(axis=0)
         _, vectors = np.linalg.eigh(np.cov(unit, rowvar=False))
-        return cls(centre, np.ascontiguousarray(vectors[:, ::-1][:, :directions], np.float32))
+        kept = vectors[:, ::-1][:, : min(directions, len(vectors) // 2)]
+        return cls(centre, np.ascontiguousarray(kept, np.float32))
 
     def distance(self, features: Array) -> Array:
         """Length (n,) of what features (n, f) have outside the directions: 0 to about 1."""
         moved = _unit(features) - self.centre
         return np.linalg.norm(moved - moved @ self.basis @ self.basis.T, axis=1)
+
+    def as_stored(self) -> Self:
+        """The same in the precision that a bundle keeps, which limits are to be set with."""
+        return replace(self, centre=_stored(self.centre), basis=_stored(self.basis))
 
     def tensors(self) -> dict[str, Array]:
         """Named arrays for the bundle's weight file."""
@@ -213,3 +225,7 @@ class Familiarity:
 
 def _unit(features: Array) -> Array:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _stored(values: Array) -> Array:
+    return values.astype(np.float16).astype(np.float32)

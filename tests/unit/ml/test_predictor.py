@@ -151,6 +151,15 @@ def test_features_outside_what_was_learnt_are_distant() -> None:
     assert familiarity.distance(foreign).min() > 10 * familiarity.distance(known).max()
 
 
+def test_few_features_leave_room_for_what_is_foreign() -> None:
+    """As many directions as features would leave nothing but rounding errors outside."""
+    random = np.random.default_rng(0)
+    known = random.normal(3, 1, (500, 12)).astype(np.float32)
+    familiarity = Familiarity.fit(known, directions=128).as_stored()
+    assert familiarity.basis.shape == (12, 6)
+    assert familiarity.distance(known).min() > 1e-3
+
+
 def test_the_self_test_passes_and_notices_other_answers(tiny: Predictor, cache_dir: Path) -> None:
     assert tiny.self_test().passed
     colder = replace(tiny.bundle, facts={**tiny.bundle.facts, "calibration": {"temperature": 2}})

@@ -1,0 +1,175 @@
+"""A bundle put together from a small network, end to end: limits, files, card, and its answers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ml import bundle as bundles
+from ml.assemble import assemble, prior_offsets
+from ml.bundle import Bundle
+from ml.datasets.manifest import Manifest, Record
+from ml.engines import TorchEngine
+from ml.gates import Reason
+from ml.networks import build_network
+from ml.parts import read_part
+from ml.predictor import Predictor
+from ml.preprocess import PreprocessSpec
+from ml.reading_task import ReadingTask
+from ml.recipe import DataRecipe, GateRecipe, MetadataRecipe, NetworkRecipe, Recipe, TrainingRecipe
+from tests.unit.ml.factories import picture, picture_bytes, reading_task
+
+SPEC = PreprocessSpec(native_short_side_px=32, size_px=32)
+PARTS = {"train": 80, "tune": 60, "test": 24}
+GATES = GateRecipe(short_side_below_px=16)
+EYE = reading_task("N", "D", "O", multi_label=True, other="O")
+SKIN = reading_task("mel", "nv")
+SITES = ("back", "face", "")
+
+
+@pytest.fixture
+def drawings() -> Callable[[ReadingTask], Manifest]:
+    """A data set of a task: drawn pictures, what they show and of whom, all by their number."""
+
+    def draw(task: ReadingTask) -> Manifest:
+        random = np.random.default_rng(0)
+        names = [part for part, count in PARTS.items() for _ in range(count)]
+        records = []
+        for index, part in enumerate(names):
+            labels = tuple(code for code in task.codes if random.random() < 0.4)
+            if not task.multi_label:
+                labels = (task.codes[int(random.random() < 0.75)],)
+            known = {
+                "age": str(random.integers(20, 90)) if index % 4 else "",
+                "sex": ("female", "male")[index % 2],
+                "localization": SITES[index % 3],
+            }
+            records.append(
+                Record(f"{index}.png", labels or task.codes[:1], f"p{index // 2}", part, "", known)
+            )
+        return Manifest(tuple(records), lambda file: picture_bytes(seed=int(file.split(".")[0])))
+
+    return draw
+
+
+def put_together(path: Path, recipe: Recipe, task: ReadingTask, manifest: Manifest) -> Bundle:
+    """The bundle of an untrained but opinionated network."""
+    torch.manual_seed(0)
+    parts = {name: [r for r in manifest.records if r.split == name] for name in PARTS}
+    train, tune = (
+        read_part(manifest, [record.file for record in parts[name]], recipe, task)
+        for name in ("train", "tune")
+    )
+    reader = build_network(
+        recipe.network.name,
+        len(task.codes),
+        init="random",
+        metadata_count=train.metadata.shape[1],
+        size_px=32,
+    )
+    torch.nn.init.normal_(reader.head.weight, std=2.0)
+    return assemble(
+        path,
+        recipe=recipe,
+        task=task,
+        reader=reader.eval(),
+        train=train,
+        tune=tune,
+        test=parts["test"],
+        manifest=manifest,
+        provenance={
+            "recipe": recipe.to_dict(),
+            "split_sha256": "0" * 64,
+            "images": {**{name: len(records) for name, records in parts.items()}, "dropped": 0},
+            "code_revision": "none",
+        },
+    )
+
+
+def test_several_findings(tmp_path: Path, drawings: Callable[[ReadingTask], Manifest]) -> None:
+    """A drawn self-test, own pictures not refused, and answers without support held back."""
+    recipe = Recipe(
+        "test",
+        "1",
+        preprocess=SPEC,
+        network=NetworkRecipe("plain-cnn", init="random"),
+        training=TrainingRecipe(class_weights="sqrt"),
+        gates=replace(GATES, operating="f1"),
+    )
+    task, manifest = replace(EYE, samples="phantom"), drawings(EYE)
+    bundle = put_together(tmp_path / "bundle", recipe, task, manifest)
+    assert bundles.verify(bundle.path) == []
+    assert bundle.calibration.multi_label
+    assert bundle.calibration.offsets == ()
+    assert [case["file"] for case in bundle.facts["self_test"]] == ["selftest/phantom.png"]
+    card = (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "named by all findings that reach their operating point" in card
+    assert "from the same data set" not in (bundle.path / "LICENSE.md").read_text(encoding="utf-8")
+
+    predictor = Predictor(bundle, TorchEngine(bundle, "cpu"))
+    assert predictor.self_test().passed
+    tuned = [record.file for record in manifest.records if record.split == "tune"]
+    answers = predictor.predict([manifest.open_image(file) for file in tuned])
+    foreign = [answer for answer in answers if answer.reason == Reason.UNFAMILIAR]
+    assert len(foreign) <= 2
+    assert np.mean([bool(answer.supported) for answer in answers]) >= GATES.coverage
+    for answer in answers:
+        assert answer.abstained or answer.supported
+        assert answer.prediction == "|".join(answer.supported) or answer.abstained
+
+
+def test_a_finding_and_what_is_known_of_the_patient(
+    tmp_path: Path, drawings: Callable[[ReadingTask], Manifest]
+) -> None:
+    """Test pictures in the self-test, with their metadata; what is rare named as readily."""
+    recipe = Recipe(
+        "test",
+        "1",
+        preprocess=SPEC,
+        network=NetworkRecipe("basic-cnn-fusion", init="random"),
+        metadata=MetadataRecipe("age-sex-site-20", field_dropout=0.2),
+        training=TrainingRecipe(class_weights="balanced"),
+        gates=replace(GATES, decision="balanced"),
+    )
+    malignant = replace(SKIN.findings[0], malignancy="malignant")
+    task = replace(SKIN, findings=(malignant, replace(SKIN.findings[1], malignancy="benign")))
+    manifest = drawings(task)
+    bundle = put_together(tmp_path / "bundle", recipe, task, manifest)
+    assert bundle.metadata.fields == ("age", "sex", "localization")
+    offsets, weights = np.array(bundle.calibration.offsets), bundle.decision_weights
+    shown = [record.label for record in manifest.records if record.split == "train"]
+    odds = shown.count("nv") / shown.count("mel")
+    assert offsets[1] - offsets[0] == pytest.approx(np.log(odds), abs=1e-4)
+    assert weights == pytest.approx([odds, 1], rel=1e-4)
+    assert bundle.facts["malignancy"]["findings"] == ["mel"]
+    card = (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "uses age, sex, localization; each may be unknown" in card
+    assert "Malignant (mel) against benign" in card
+    assert "sex: female" in card
+
+    predictor = Predictor(bundle, TorchEngine(bundle, "cpu"))
+    assert predictor.self_test().passed
+    assert {case["finding"] for case in bundle.facts["self_test"]} == {"mel", "nv"}
+    assert all(case["metadata"]["sex"] for case in bundle.facts["self_test"])
+    old, blank = predictor.predict([picture()] * 2, [{"age": 85, "sex": "male"}, {"age": ""}])
+    assert old.probabilities["mel"] != pytest.approx(blank.probabilities["mel"], abs=1e-4)
+
+
+def test_what_sampling_and_weights_gave_to_the_rare_is_taken_back(
+    drawings: Callable[[ReadingTask], Manifest],
+) -> None:
+    manifest = drawings(SKIN)
+    shown = [record.label for record in manifest.records]
+    odds = shown.count("nv") / shown.count("mel")
+    natural = Recipe("test", "1", preprocess=SPEC)
+    weighted = replace(natural, training=TrainingRecipe(class_weights="balanced"))
+    sampled = replace(natural, data=DataRecipe(sampling="oversample"))
+    part = read_part(manifest, [record.file for record in manifest.records], natural, SKIN)
+    assert prior_offsets(natural, SKIN, part) == ()
+    for recipe in (weighted, sampled):
+        rare, common = prior_offsets(recipe, SKIN, part)
+        assert common - rare == pytest.approx(np.log(odds), abs=1e-4)
+    assert prior_offsets(sampled, replace(SKIN, multi_label=True), part) == ()
