@@ -53,11 +53,17 @@ class HeatMaps:
 
         Raises ValueError for a finding that the bundle does not know.
         """
+        if finding not in self.bundle.codes:
+            known = ", ".join(self.bundle.codes)
+            raise ValueError(f"unknown finding {finding}; known are {known}")
         spec, target = self.bundle.preprocess, self.bundle.codes.index(finding)
         pixels = torch.from_numpy(spec.to_input([spec.frame(image)]))
-        known = torch.from_numpy(self.bundle.metadata.encode(metadata or {}).vector[None])
+        vector = self.bundle.metadata.encode(metadata or {}).vector
         warmth = self._gradients.attribute(
-            pixels, target=target, additional_forward_args=(known,), relu_attributions=True
+            pixels,
+            target=target,
+            additional_forward_args=(torch.from_numpy(vector[None]),),
+            relu_attributions=True,
         )
         size = (spec.size_px, spec.size_px)
         smooth = nn.functional.interpolate(warmth.detach(), size, mode="bilinear")[0, 0]
