@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help run demo test lint chaos bench train clean tools chromium
+.PHONY: help run demo test lint chaos bench train recipes-smoke recipes-full clean tools chromium
 
 help: ## list what can be asked for
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 run: $(VENV)/run.installed ## start Firstlook on http://127.0.0.1:8000 (Ctrl-C stops all of it)
 	@exec $(BIN)/python -m webapp.launch
@@ -33,6 +33,20 @@ bench: $(VENV)/test.installed ## measure: upload to result, drain, list page, me
 
 train: $(VENV)/run.installed ## train the blood-cell model: make train DATA=DIR OUT=DIR
 	$(BIN)/python -m ml.train --recipe ml/recipes/blood-cell.toml --data $(DATA) --out $(OUT)
+
+recipes-smoke: $(VENV)/test.installed ## every recipe, small: networks build, learn, resume, export, serve
+	$(BIN)/python -m pytest -n 2 tests/unit/ml/test_recipes_smoke.py tests/unit/ml/test_networks.py \
+		-k "smoke or every_recipe_builds or names_and_shapes"
+
+recipes-full: $(VENV)/run.installed ## train every recipe: make recipes-full DATA=DIR (one folder a reading task) OUT=DIR
+	@failed=""; \
+	for recipe in ml/recipes/*.toml; do \
+		name=$$(basename $$recipe .toml); \
+		task=$$(sed -n 's/^reading_task = "\(.*\)"/\1/p' $$recipe); \
+		$(BIN)/python -m ml.train --recipe $$recipe --data $(DATA)/$$task --out $(OUT)/$$name \
+			|| failed="$$failed $$name"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Not trained:$$failed"; exit 1; fi
 
 clean: ## remove the installed packages (never the instance)
 	rm -rf $(VENV)

@@ -12,7 +12,7 @@ from PIL import Image
 from ml import bundle as bundles
 from ml.engines import TorchEngine
 from ml.gates import Abstention, Familiarity
-from ml.networks import build_network
+from ml.networks import Reader, build_network
 from ml.predictor import Predictor
 from ml.preprocess import PreprocessSpec
 from ml.reading_task import Finding, ReadingTask
@@ -26,24 +26,9 @@ def make_bundle(path: Path, *, seed: int = 0, size: int = 32) -> Path:
     task = ReadingTask.named("blood-cell")
     spec = PreprocessSpec(native_short_side_px=size, size_px=size)
     torch.manual_seed(seed)
-    network = build_network("plain-cnn", len(task.codes))
-    torch.nn.init.normal_(network.head.weight, std=2.0)
-    features = np.random.default_rng(seed).normal(size=(64, network.head.in_features))
-    familiarity = Familiarity.fit(features.astype(np.float32), directions=4)
-    facts: dict[str, Any] = {
-        **task.facts(),
-        "version": f"0.0.{seed}",
-        "network": {"name": "plain-cnn"},
-        "preprocess": asdict(spec),
-        "calibration": {"temperature": 1.0},
-        "operating_points": {},
-        "abstention": asdict(Abstention()),
-        "metadata": {"encoding_version": "none", "description": "uses no metadata"},
-        "training": {"figures": {}},
-        "self_test": [],
-    }
-    weights = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
-    tensors = {**weights, **familiarity.tensors()}
+    reader = build_network("plain-cnn", len(task.codes))
+    torch.nn.init.normal_(reader.head.weight, std=2.0)
+    facts, tensors = parts_of_bundle(reader, "plain-cnn", task, spec, version=f"0.0.{seed}")
     (path / "selftest").mkdir(parents=True)
     for index, code in enumerate(task.codes):
         (path / "selftest" / f"{code}.png").write_bytes(picture_bytes(seed=index))
@@ -56,6 +41,34 @@ def make_bundle(path: Path, *, seed: int = 0, size: int = 32) -> Path:
     ]
     bundles.save(path, facts, tensors)
     return path
+
+
+def parts_of_bundle(
+    reader: Reader,
+    network: str,
+    task: ReadingTask,
+    spec: PreprocessSpec,
+    *,
+    version: str = "1",
+    encoding: str = "none",
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts and tensors of a bundle of ``reader`` that never abstains, without a self-test."""
+    features = np.random.default_rng(0).normal(size=(64, reader.feature_count))
+    familiarity = Familiarity.fit(features.astype(np.float32), directions=4)
+    facts: dict[str, Any] = {
+        **task.facts(),
+        "version": version,
+        "network": {"name": network},
+        "preprocess": asdict(spec),
+        "calibration": {"temperature": 1.0},
+        "operating_points": {},
+        "abstention": asdict(Abstention()),
+        "metadata": {"encoding_version": encoding, "description": ""},
+        "training": {"figures": {}},
+        "self_test": [],
+    }
+    weights = {f"network.{name}": value.numpy() for name, value in reader.state_dict().items()}
+    return facts, {**weights, **familiarity.tensors()}
 
 
 def reading_task(*codes: str, multi_label: bool = False, other: str = "") -> ReadingTask:
