@@ -119,7 +119,7 @@ def test_files_outside_the_folder_are_none_of_it(copy: Path, name: str) -> None:
 def test_every_shipped_bundle_names_its_sources() -> None:
     notice = (SHIPPED / "NOTICE.md").read_text()
     for path in (facts.parent for facts in SHIPPED.glob("*/*/bundle.json")):
-        assert f"## {path.relative_to(SHIPPED)}\n" in notice
+        assert f"## {path.parent.name}\n" in notice
         assert (path / "LICENSE.md").exists()
         assert (path / "selftest" / "SOURCES.md").exists()
     for words in ("creativecommons.org/licenses/by/4.0", "Apache License 2.0", "ML Illustrated"):
