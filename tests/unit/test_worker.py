@@ -552,7 +552,7 @@ def test_a_bundle_that_answers_otherwise_here_is_not_installed(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predict = Predictor.predict
-    monkeypatch.setattr(Predictor, "predict", lambda self, images: predict(self, images[::-1]))
+    monkeypatch.setattr(Predictor, "predict", lambda self, images, _: predict(self, images[::-1]))
     with pytest.raises(install.SelfTestFailed, match="differ by up to"):
         install.install(bundle)
     assert installed(bundles.load(bundle).sha256) is None

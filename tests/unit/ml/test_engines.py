@@ -90,7 +90,8 @@ def test_any_batch_size_runs(tiny_bundle: Path, cache_dir: Path) -> None:
     ]
     for engine in engines:
         for count in (1, 2, 7):
-            logits, features = engine.run(np.zeros((count, 3, size, size), np.float32))
+            pixels = np.zeros((count, 3, size, size), np.float32)
+            logits, features = engine.run(pixels, np.zeros((count, 0), np.float32))
             assert logits.shape == (count, 8)
             assert features.shape[0] == count
 
