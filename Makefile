@@ -16,8 +16,9 @@ run: $(VENV)/run.installed ## start Firstlook on http://127.0.0.1:8000 (Ctrl-C s
 demo: $(VENV)/test.installed ## the main job without a browser, in a temporary instance
 	@exec $(BIN)/python -m tests.demo
 
-test: lint chromium ## everything that the tests need, then all of them
-	$(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views
+test: lint chromium ## everything that the tests need, then all of them but recipes-smoke
+	$(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views \
+		--ignore=tests/unit/ml/test_recipes_smoke.py
 	$(BIN)/python -m pytest tests/flow tests/browser tests/chaos tests/bench
 
 lint: $(VENV)/test.installed ## ruff and mypy
