@@ -92,6 +92,7 @@ class TorchEngine:
             }
         )
         self._torch, self._device = torch, device
+        # torch's annotation of `to` leaves memory_format out.
         self.reader = reader.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = f"torch {torch.__version__} {device}"
 

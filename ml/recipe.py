@@ -198,7 +198,7 @@ def typed_from_dict(kind: type[T], table: dict[str, Any], where: str = "recipe")
 
     Raises RecipeError naming the place, the key and what would have been right.
     """
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]  # T is a dataclass
     unknown = sorted(set(table) - set(known))
     if unknown:
         raise RecipeError(
@@ -217,7 +217,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise RecipeError(f"{where}: expected a table, got {value!r}")
-        return typed_from_dict(kind, value, where)  # type: ignore[arg-type]
+        return typed_from_dict(kind, value, where)  # type: ignore[arg-type]  # checked above
     if kind is float and type(value) is int:
         return float(value)
     if kind in (str, int, float, bool):

@@ -85,6 +85,7 @@ class Fitting(lightning.LightningModule):
 
     def __init__(self, reader: Reader, recipe: Recipe, task: ReadingTask, train: Part, tune: Part):
         super().__init__()
+        # torch's annotation of `to` leaves memory_format out.
         self.reader = reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.task = recipe, task
         self.train_batches = TrainBatches(train, recipe)
@@ -326,6 +327,7 @@ def _trainer(recipe: Recipe, run: Path, machine: Machine, accumulate: int) -> li
         devices=machine.devices,
         num_nodes=machine.nodes,
         strategy=together if machine.ranks > 1 else "auto",
+        # Lightning names the precisions one by one; a flag is any text, which it checks itself.
         precision=machine.precision or ("bf16-mixed" if cuda else "32-true"),  # type: ignore[arg-type]
         max_epochs=settings.epochs,
         accumulate_grad_batches=accumulate,

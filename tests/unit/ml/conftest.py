@@ -1,5 +1,6 @@
 """Fixtures: a tiny bundle with its predictor, the shipped one, and real pictures."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from ml import predictor as predictors
 from ml.datasets import packed
 from ml.datasets.manifest import Manifest
 from ml.predictor import Predictor
-from tests.unit.ml.factories import make_bundle
+from tests.unit.ml.factories import make_bundle, picture_bytes
 
 SHIPPED = Path(__file__).parents[3] / "ml" / "bundles" / "blood-cell"
 
@@ -41,3 +42,18 @@ def shipped(cache_dir: Path) -> Predictor:
 def blood(data_dir: Path) -> Manifest:
     """The real blood-cell pictures."""
     return packed.read(data_dir / "blood-pbc")
+
+
+@pytest.fixture
+def blood_like(tmp_path: Path) -> Path:
+    """A packed data set of 88 drawn cells, of which eight are the locked test."""
+    folder, rows = tmp_path / "data", ["file,subject,label,split"]
+    folder.mkdir()
+    codes = ("basophil", "eosinophil")
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for number in range(88):
+            archive.writestr(f"{number}.png", picture_bytes(seed=number))
+            split = "val" if number < 8 else "train"
+            rows.append(f"{number}.png,s{number // 2},{codes[number % 2]},{split}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder

@@ -20,6 +20,7 @@ def frames(count: int = 64, side: int = 32, channels: int = 3) -> Tensor:
 
 
 def changed(pictures: Tensor, size_px: int = 32, seed: int = 0, **recipe: object) -> Tensor:
+    # Settings of several kinds in one mapping are more than mypy follows.
     return augment(pictures, size_px, AugmentationRecipe(**recipe), seeded(seed))  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ import pytest
 from ml import compare, evaluate
 from ml.compare import ComparisonError, Entry, open_entry
 from ml.jsonfile import write_json
-from tests.unit.ml.test_report import Elements, blood_like  # noqa: F401  (a fixture)
+from tests.unit.ml.test_report import Elements
 
 CODES = ("a", "b")
 
@@ -177,7 +177,7 @@ def test_the_files_say_the_same(tmp_path: Path) -> None:
 
 def test_bundles_runs_and_evaluations_side_by_side(
     tiny_bundle: Path,
-    blood_like: Path,  # noqa: F811
+    blood_like: Path,
     cache_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

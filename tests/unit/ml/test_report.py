@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import sys
-import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ml.predictor import ImageAssessment
 from ml.recipe import DataRecipe
 from ml.report import PICTURE_PX, page, picture_of
 from ml.splits import split_manifest
-from tests.unit.ml.factories import picture, picture_bytes
+from tests.unit.ml.factories import picture
 
 RESAMPLES = 40
 
@@ -319,21 +318,6 @@ def test_pictures_are_shrunk() -> None:
     small = picture_of(picture(size=(3000, 2000)))
     assert small.startswith("data:image/jpeg;base64,")
     assert len(small) < PICTURE_PX**2 * 2
-
-
-@pytest.fixture
-def blood_like(tmp_path: Path) -> Path:
-    """A packed data set of 88 drawn cells, of which eight are the locked test."""
-    folder, rows = tmp_path / "data", ["file,subject,label,split"]
-    folder.mkdir()
-    codes = ("basophil", "eosinophil")
-    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
-        for number in range(88):
-            archive.writestr(f"{number}.png", picture_bytes(seed=number))
-            split = "val" if number < 8 else "train"
-            rows.append(f"{number}.png,s{number // 2},{codes[number % 2]},{split}")
-    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
-    return folder
 
 
 def trained_on(split_sha256: str, **recipe: Any) -> dict[str, Any]:
