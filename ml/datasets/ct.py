@@ -12,7 +12,7 @@ from pathlib import Path
 from ml.datasets.layout import Found, Layout, Publication, block, classes, inside
 from ml.datasets.manifest import Record
 
-UNSTATED = "not stated by the copy: weights trained on it are for research"
+UNSTATED = "no licence is known: keep weights trained on it to research"
 HUST19_LABELS = {"nCT": "non_covid", "pCT": "covid", "NiCT": "non_informative"}
 SARS_LABELS = {"COVID": "covid", "non-COVID": "non_covid"}
 COVID_CT_LABELS = {"CT_COVID": "covid", "CT_NonCOVID": "non_covid"}

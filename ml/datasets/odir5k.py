@@ -34,7 +34,7 @@ PUBLICATION = Publication(
     " andrewmvd/ocular-disease-recognition-odir5k",
     url="https://odir2019.grand-challenge.org",
     files=(TABLE, "<n>_left.jpg, <n>_right.jpg in any folder below"),
-    licence="not stated by the copy: weights trained on it are for research",
+    licence="no licence is known: keep weights trained on it to research",
     notes="Labels of an eye come from its own keywords by rule; label_published keeps the"
     " publisher's. Eyes whose keywords say nothing of the eye are left out.",
 )
