@@ -8,35 +8,45 @@ import argparse
 from pathlib import Path
 
 from ml.assemble import assemble
+from ml.bundle import Bundle
 from ml.datasets import packed
+from ml.datasets.manifest import Manifest
 from ml.parts import centre, read_part
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
 from ml.runs import open_run, provenance
+from ml.splits import Split
 from ml.training import Machine, fit, is_first_process, split_manifest
 
 MARGIN = 0.25
 """Training frames are kept this much wider than the network sees, for moving about in."""
 
 
-def main() -> None:
-    """Read the data, split it, fit, and write the bundle to ``<run>/bundle``."""
-    options = _options()
-    recipe = Recipe.load(options.recipe)
+def train(
+    recipe: Recipe,
+    manifest: Manifest,
+    split: Split,
+    out: Path,
+    *,
+    machine: Machine,
+    cache: Path | None = None,
+) -> Bundle | None:
+    """Fit a recipe to a split in the folder ``out`` and write the bundle to ``<out>/bundle``.
+
+    None in every process but the first of those that train together. Raises ValueError where
+    ``out`` holds another run.
+    """
     task = ReadingTask.named(recipe.reading_task)
-    manifest = packed.read(options.data)
-    split = split_manifest(manifest, recipe)
-    open_run(options.out, recipe, split, task.codes)
-    spec, cache = recipe.preprocess, options.cache or options.out / "cache"
+    open_run(out, recipe, split, task.codes)
+    spec, cache = recipe.preprocess, cache or out / "cache"
     wide_px = min(spec.native_short_side_px, round(spec.size_px * (1 + MARGIN)))
     train = read_part(manifest, split.train, recipe, task, wide_px, cache=cache)
     tune = read_part(manifest, split.tune, recipe, task, cache=cache)
-    machine = Machine(options.devices, options.nodes, options.precision)
-    reader = fit(recipe, task, train, tune, options.out, machine)
+    reader = fit(recipe, task, train, tune, out, machine)
     if not is_first_process():
-        return
-    bundle = assemble(
-        options.out / "bundle",
+        return None
+    return assemble(
+        out / "bundle",
         recipe=recipe,
         task=task,
         reader=reader,
@@ -44,9 +54,25 @@ def main() -> None:
         tune=tune,
         test=[record for record in manifest.records if record.file in set(split.test)],
         manifest=manifest,
-        provenance=provenance(options.out, recipe),
+        provenance=provenance(out, recipe),
     )
-    print(f"{bundle.path}: bundle {bundle.sha256}")
+
+
+def main() -> None:
+    """Read the data, split it, train, and say where the bundle is."""
+    options = _options()
+    recipe = Recipe.load(options.recipe)
+    manifest = packed.read(options.data)
+    bundle = train(
+        recipe,
+        manifest,
+        split_manifest(manifest, recipe),
+        options.out,
+        machine=Machine(options.devices, options.nodes, options.precision),
+        cache=options.cache,
+    )
+    if bundle:
+        print(f"{bundle.path}: bundle {bundle.sha256}")
 
 
 def _options() -> argparse.Namespace:
