@@ -39,15 +39,17 @@ def of_test(
     test: Sequence[Record],
     answers: Sequence[ImageAssessment],
 ) -> list[Sample]:
-    """One test picture a finding: the first that is named rightly and surely, else the first.
+    """One test picture a finding: of those that are named rightly the surest, else the first.
 
-    A finding that no test picture shows alone has none.
+    A sure one is still named when it was compressed anew. A finding that no test picture shows
+    alone has none.
     """
     samples = []
     for code in task.codes:
         shown = [pair for pair in zip(test, answers, strict=True) if pair[0].labels == (code,)]
-        sure = [pair for pair in shown if pair[1].prediction == code and not pair[1].abstained]
-        for record, _ in (sure or shown)[:1]:
+        right = [pair for pair in shown if pair[1].prediction == code and not pair[1].abstained]
+        right.sort(key=lambda pair: -pair[1].probabilities[code])
+        for record, _ in (right or shown)[:1]:
             name = f"{code}{Path(record.file).suffix}"
             origin = f"{task.data_source}: `{record.file}`. Licence: {task.data_licence}."
             content = manifest.read(record.file)

@@ -12,8 +12,11 @@ from tests.unit.ml.factories import reading_task
 TASK = reading_task("a", "b", "c", multi_label=True)
 
 
-def answer(prediction: str, *, abstained: bool = False) -> ImageAssessment:
-    return ImageAssessment(prediction, {}, abstained, "uncertain" if abstained else None)
+def answer(
+    prediction: str, probability: float = 0.5, *, abstained: bool = False
+) -> ImageAssessment:
+    probabilities = dict.fromkeys(prediction.split("|"), probability)
+    return ImageAssessment(prediction, probabilities, abstained, "uncertain" if abstained else None)
 
 
 @pytest.mark.parametrize(("draw", "size"), [(phantom, (256, 256)), (retina, (512, 512))])
@@ -29,20 +32,22 @@ def test_drawn_pictures_are_pictures_of_nobody(draw, size: tuple[int, int]) -> N
     assert np.asarray(picture).std() > 20
 
 
-def test_one_test_picture_a_finding_those_that_are_right_and_sure_first() -> None:
+def test_one_test_picture_a_finding_the_surest_of_those_that_are_right() -> None:
     records = [
         Record("wrong.png", ("a",)),
+        Record("lesser.png", ("a",)),
         Record("unsure.png", ("a",)),
         Record("deep/sure.jpg", ("a",), metadata={"age": "50"}),
-        Record("later.png", ("a",)),
+        Record("less.png", ("a",)),
         Record("both.png", ("a", "b")),
         Record("only.png", ("b",)),
     ]
     answers = [
         answer("b"),
-        answer("a", abstained=True),
-        answer("a"),
-        answer("a"),
+        answer("a", 0.7),
+        answer("a", 0.99, abstained=True),
+        answer("a", 0.9),
+        answer("a", 0.8),
         answer("a|b"),
         answer("c"),
     ]
