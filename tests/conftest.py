@@ -101,6 +101,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def _do_not_wait_for_the_disk(app: Flask) -> None:
+    """No test of one process cuts the power; those of whole processes run as users do."""
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            sa.event.listen(
+                db.engine, "connect", lambda given, _record: given.execute("PRAGMA synchronous=OFF")
+            )
+
+
 @pytest.fixture
 def settings(tmp_path: Path, migrated_sqlite: Path) -> Settings:
     """Settings of an instance of the test's own; its broker is never there."""
@@ -115,6 +124,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     """The web application on a migrated SQLite database, without a pushed context."""
     app = create_app(settings)
     app.config["TESTING"] = True
+    _do_not_wait_for_the_disk(app)
     yield app
     with app.app_context():
         db.session.remove()
@@ -125,6 +135,7 @@ def app(settings: Settings) -> Iterator[Flask]:
 def core(database_url: str, tmp_path: Path) -> Iterator[Flask]:
     """The application without its web face, in a pushed context, on SQLite and on PostgreSQL."""
     app = create_core(Settings(instance_dir=tmp_path / "instance", database_url=database_url))
+    _do_not_wait_for_the_disk(app)
     with app.app_context():
         yield app
         db.session.remove()
