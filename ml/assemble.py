@@ -275,6 +275,7 @@ def _metadata_facts(recipe: Recipe) -> dict[str, Any]:
         "encoding_version": spec.name,
         "description": f"uses {used}; each may be unknown" if used else "uses no metadata",
         "fields": list(spec.fields),
+        "choices": {part.name: list(part.categories) for part in spec.layout if part.categories},
     }
 
 

@@ -28,13 +28,16 @@ _numbers = itertools.count(1)
 
 
 def serve(
-    task: str = "test-task", columns: Sequence[str] = (), encoding_version: str = "test-1"
+    task: str = "test-task", body_sites: Sequence[str] = (), encoding_version: str = "test-1"
 ) -> ModelVersion:
-    """A model of three findings that serves, and reads these columns of metadata in this encoding;
-    `none` reads no metadata."""
+    """A model of three findings that serves, and reads metadata in this encoding; `none` reads
+    none. It asks for the place on the body where it knows any."""
     version = serving_model(task=task)
     version.manifest = version.manifest | {
-        "metadata": {"columns": list(columns), "encoding_version": encoding_version}
+        "metadata": {
+            "encoding_version": encoding_version,
+            "choices": {"localization": [*body_sites, "unknown"]} if body_sites else {},
+        }
     }
     db.session.commit()
     return version

@@ -1,11 +1,12 @@
 /**
- * What the chosen reading task is for. While none is chosen all are described, as without script.
+ * What concerns the chosen reading task: its description, and fields that its model reads. While
+ * none is chosen all are shown, as without script.
  *
  * @param {HTMLFormElement} form
  */
 export function describeReadingTask(form) {
   const chosen = form.querySelector("[data-reading-task]").value;
-  for (const line of form.querySelectorAll("[data-about-task]")) {
-    line.hidden = chosen !== "" && line.dataset.aboutTask !== chosen;
+  for (const part of form.querySelectorAll("[data-about-task]")) {
+    part.hidden = chosen !== "" && !part.dataset.aboutTask.split(" ").includes(chosen);
   }
 }

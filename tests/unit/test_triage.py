@@ -656,12 +656,12 @@ def plan(actor: User, filters: Filters) -> list[str]:
 
 
 def test_only_tasks_with_a_model_are_offered(clinician: User) -> None:
-    clinic.serve("fundus", columns=["age", "localization"])
+    clinic.serve("fundus", body_sites=["hand"])
     assert [task.code for task in queries.offered_reading_tasks()] == ["fundus", "test-task"]
-    assert queries.any_model_takes_body_site()
+    assert list(queries.body_sites().values()) == [["hand"]]
     db.session.execute(sa.text("DELETE FROM model_aliases"))
     assert queries.offered_reading_tasks() == []
-    assert not queries.any_model_takes_body_site()
+    assert queries.body_sites() == {}
 
 
 def test_everything_there_is_of_a_case(clinician: User) -> None:

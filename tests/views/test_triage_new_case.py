@@ -86,8 +86,13 @@ def descriptions(page: str) -> list[str]:
 def test_the_body_site_is_asked_for_only_where_a_model_reads_it(app: Flask, desk: Browser) -> None:
     assert 'name="body_site"' not in shown(desk)
     with app.app_context():
-        clinic.serve("dermoscopy", columns=["age", "localization"])
-    assert 'name="body_site"' in shown(desk)
+        task_id = clinic.serve("dermoscopy", body_sites=["hand", "lower leg"]).reading_task_id
+    page = shown(desk)
+    assert f'data-about-task="{task_id}"><div class="field ' in page.replace("\n", "")
+    options = re.findall(
+        r'<option value="([^"]*)">([^<]*)</option>', page.split('name="body_site"')[1]
+    )
+    assert options[1:3] == [("hand", "Hand"), ("lower leg", "Lower leg")]
 
 
 def test_without_a_model_it_says_so(app: Flask, desk: Browser) -> None:

@@ -267,15 +267,31 @@ def test_an_empty_form_says_what_it_needs(app: Flask, desk: Browser) -> None:
 def test_characters_that_no_one_sees_are_left_out(
     app: Flask, desk: Browser, filled: dict[str, Any]
 ) -> None:
-    with app.app_context():
-        clinic.serve("dermoscopy", columns=["localization"])
-    unseen = {"identifier": "\0B-\u200b7", "note": "\0one\r\ntwo\x1b", "body_site": "\0hand "}
+    unseen = {"identifier": "\0B-\u200b7", "note": "\0one\r\ntwo\x1b"}
     file = (clinic.picture(), "a\0b.png")
     assert send(desk, filled | unseen, file).status_code == 303
     with app.app_context():
         case = db.session.scalars(sa.select(Case)).one()
         assert (case.patient.identifier, case.note) == ("B-7", "one\ntwo")
-        assert case.body_site == "hand"
+
+
+def test_the_body_site_is_kept_where_the_model_asks_for_it(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    with app.app_context():
+        asks = clinic.serve("dermoscopy", body_sites=["hand"]).reading_task_id
+        other = clinic.serve("fundus", body_sites=["foot"]).reading_task_id
+
+    def send_for(reading_task: Any) -> Any:
+        changes = {"form_token": form_token(desk), "reading_task": reading_task}
+        return send(desk, filled | changes | {"body_site": "hand"}, clinic.picture())
+
+    assert send_for(asks).status_code == 303
+    assert send_for(filled["reading_task"]).status_code == 303  # it asks for none
+    assert "does not know this place" in refusal(send_for(other))
+    with app.app_context():
+        kept = db.session.scalars(sa.select(Case.body_site).order_by(Case.id)).all()
+    assert kept == ["hand", None]
 
 
 def test_too_many_images_are_refused(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:

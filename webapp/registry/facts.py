@@ -66,6 +66,12 @@ class Facts:
         return [text for text in map(_text, _items(self._manifest.get("not_for"))) if text]
 
     @property
+    def body_sites(self) -> list[str]:
+        """The places on the body that it tells apart; none where it does not ask."""
+        known = _items(_within(self._manifest, "metadata", "choices").get("localization"))
+        return [site for site in map(_text, known) if site not in ("", "unknown")]
+
+    @property
     def network(self) -> str:
         return _text(_within(self._manifest, "network").get("name"))
 

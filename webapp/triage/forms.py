@@ -3,7 +3,7 @@
 import enum
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -50,7 +50,6 @@ from webapp.triage.services import Submission, Upload
 IDENTIFIER_LENGTH = Patient.identifier.type.length
 OLDEST_YEARS = 130
 NOTE_LENGTH = 4000
-BODY_SITE_LENGTH = 60
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -95,7 +94,14 @@ def _number_or_none(text: str | int | None) -> int | None:
     return int(text) if text else None
 
 
+def _body_sites_to_choose(body_sites: Mapping[int, Sequence[str]]) -> list[SelectChoice]:
+    """All places that any model knows, each once."""
+    known = dict.fromkeys(site for sites in body_sites.values() for site in sites)
+    return [_UNKNOWN, *(SelectChoice(site, site.capitalize()) for site in known)]
+
+
 _ANY = SelectChoice("", _l("Any"))
+_UNKNOWN = SelectChoice("", _l("Unknown"))
 
 
 def _one_line_end(text: str | None) -> str | None:
@@ -219,10 +225,7 @@ class NewCaseForm(PatientForm):
             NumberRange(0, OLDEST_YEARS, _l("Enter an age from %(min)s to %(max)s years.")),
         ],
     )
-    body_site = StringField(
-        _l("Body site"),
-        [Optional(), Length(max=BODY_SITE_LENGTH, message=_l("At most %(max)d characters."))],
-    )
+    body_site = SelectField(_l("Body site"))
     note = TextAreaField(
         _l("Note"),
         [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
@@ -236,7 +239,7 @@ class NewCaseForm(PatientForm):
         *,
         actor: User,
         reading_tasks: Sequence[ReadingTask],
-        takes_body_site: bool,
+        body_sites: Mapping[int, Sequence[str]],
         patient: Patient | None = None,
     ) -> None:
         super().__init__(obj=patient)
@@ -248,7 +251,9 @@ class NewCaseForm(PatientForm):
         self.site_id.choices = _rows_to_choose(self._sites)
         if len(self._sites) == 1:
             del self.site_id
-        if not takes_body_site:
+        self.body_sites = body_sites
+        self.body_site.choices = _body_sites_to_choose(body_sites)
+        if not body_sites:
             del self.body_site
         if not self.is_submitted():
             self.renew_token()
@@ -269,6 +274,12 @@ class NewCaseForm(PatientForm):
         """Spaces alone are no identifier."""
         if not field.data:
             raise ValidationError(_("Enter the identifier that your site knows the patient by."))
+
+    def validate_body_site(self, field: Field) -> None:
+        """A place that the model of the reading task knows, where it asks for one at all."""
+        known = self.body_sites.get(self.reading_task.data)
+        if field.data and known and field.data not in known:
+            raise ValidationError(_("The model of this reading task does not know this place."))
 
     def validate_age_at_acquisition_years(self, field: Field) -> None:
         """Nobody was older when an image was taken than they can be today."""
@@ -321,11 +332,16 @@ class NewCaseForm(PatientForm):
             reading_task_id=self.reading_task.data,
             priority=self.priority.data,
             age_at_acquisition_years=self.age_at_acquisition_years.data,
-            body_site=self.body_site.data if self.body_site else None,
+            body_site=self._body_site(),
             note=self.note.data or "",
             uploads=tuple(self.uploads),
             confirm_duplicates=self.confirm_duplicates.data,
         )
+
+    def _body_site(self) -> str | None:
+        """Where the reading task asks for it: the field may be left from another one's choice."""
+        is_asked = self.body_site and self.reading_task.data in self.body_sites
+        return self.body_site.data or None if is_asked else None
 
     def explain(self, conflict: Conflict) -> None:
         """Say at the fields concerned what stands against the case."""

@@ -170,12 +170,11 @@ def offered_reading_tasks() -> Sequence[ReadingTask]:
     ).all()
 
 
-def any_model_takes_body_site() -> bool:
-    """Whether a model that serves reads where on the body an image was taken."""
-    return any(
-        "localization" in version.manifest.get("metadata", {}).get("columns", ())
-        for version in champions()
-    )
+def body_sites() -> dict[int, list[str]]:
+    """The places on the body that models which serve tell apart, by the numbers of their reading
+    tasks; those that ask for none are left out."""
+    sites = {version.reading_task_id: version.facts.body_sites for version in champions()}
+    return {task_id: known for task_id, known in sites.items() if known}
 
 
 def uses_metadata(version: ModelVersion) -> bool:

@@ -251,7 +251,7 @@ def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
     return NewCaseForm(
         actor=_actor(),
         reading_tasks=queries.offered_reading_tasks(),
-        takes_body_site=queries.any_model_takes_body_site(),
+        body_sites=queries.body_sites(),
         patient=patient,
     )
 
