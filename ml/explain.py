@@ -72,7 +72,10 @@ class HeatMaps:
     def __init__(self, bundle: Bundle):
         """Load the network. Raises NoHeatMap when it has no stage that can be looked at."""
         self.bundle = bundle
-        self._reader = TorchEngine(bundle, "cpu").reader
+        engine = TorchEngine(bundle, "cpu")
+        self.engine = engine.name
+        """What made a map, for the record: kind, version, device."""
+        self._reader = engine.reader
         spec = bundle.preprocess
         nothing = torch.zeros(1, spec.channels, spec.size_px, spec.size_px)
         self._gradients = LayerGradCam(self._logits, last_stage(self._reader, nothing))
