@@ -22,6 +22,9 @@ SOFT_LIMIT_SECONDS = CLAIMING_SECONDS + 60
 HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 30
 """A process that hangs beyond this is killed; its claim goes to another."""
 
+LOADING_SECONDS = 120
+"""So long the first explanation of a process may take to load torch, on a machine that is busy."""
+
 CLAIM_SECONDS = 0.25
 CLAIM_IMAGES_MAX = 32
 
@@ -60,13 +63,15 @@ def assess() -> None:
 
 @queue.app.task(
     name=queue.EXPLAIN,
-    soft_time_limit=SOFT_LIMIT_SECONDS,
-    time_limit=HARD_LIMIT_SECONDS,
+    soft_time_limit=LOADING_SECONDS + SOFT_LIMIT_SECONDS,
+    time_limit=LOADING_SECONDS + HARD_LIMIT_SECONDS,
     acks_late=True,
     ignore_result=True,
 )
 def explain() -> None:
     """Make the explanations that wait, one after the other, until none does."""
+    import ml.explain  # noqa: F401  (with torch: after the fork, and before the first claim)
+
     until = time.monotonic() + CLAIMING_SECONDS
     with lease.Heartbeat(explanations.extend_lease) as heartbeat:
         while claim := explanations.claim(
