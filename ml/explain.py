@@ -1,5 +1,6 @@
 """Why an answer is what it is: where the network looked, and what the metadata changed."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,16 @@ from ml.predictor import Predictor
 Array = npt.NDArray[np.float32]
 
 
+LONGEST_PX = 512
+"""Of the picture of a heat map: what it shows is far coarser."""
+RAMP = ((33, 145, 140), (94, 201, 98), (253, 231, 37))
+"""From cool to warm: teal, green, yellow, which stand out from skin, stained cells and grey alike,
+and grow lighter, so that whoever does not tell the colours apart sees it too."""
+MOST_OPAQUE = 0.85
+
+
 class NoHeatMap(ValueError):
-    """A network without convolutions has no layer whose activations lie over the picture."""
+    """The network has no last stage whose activations lie over the picture."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +40,45 @@ class HeatMap:
     finding: str
     warmth: Array
     """(rows, columns) of 0 to 1 over the frame that the network saw; all 0 where nothing did."""
+    size: tuple[int, int]
+    """Width and height of the picture."""
+    frame: tuple[float, float, float, float]
+    """Where the frame lies over the picture, as ``PreprocessSpec.shown`` says it."""
+
+    def png(self) -> bytes:
+        """A PNG to be laid over the whole picture: lighter and less transparent where it is warmer.
+
+        What the network did not see is transparent, like what says nothing.
+        """
+        scale = LONGEST_PX / max(self.size)
+        width, height = (max(1, round(side * scale)) for side in self.size)
+        left, top, right, bottom = self.frame
+        box = round(left * width), round(top * height), round(right * width), round(bottom * height)
+        seen = Image.fromarray((self.warmth * 255).round().astype(np.uint8)).resize(
+            (max(1, box[2] - box[0]), max(1, box[3] - box[1]))
+        )
+        drawn = Image.new("P", (width, height))
+        drawn.putpalette(_palette())
+        drawn.paste(seen, box[:2])
+        file = io.BytesIO()
+        opacity = bytes(round(MOST_OPAQUE * level) for level in range(256))
+        drawn.save(file, "PNG", transparency=opacity, optimize=True)
+        return file.getvalue()
 
 
 class HeatMaps:
     """Makes heat maps with one bundle; keep it, since loading is what takes time."""
 
     def __init__(self, bundle: Bundle):
-        """Load the network. Raises NoHeatMap when it has none of the layers that are looked at."""
+        """Load the network. Raises NoHeatMap when it has no stage that can be looked at."""
         self.bundle = bundle
-        self._reader = TorchEngine(bundle, "cpu").reader
-        self._gradients = LayerGradCam(self._logits, last_convolution(self._reader))
+        engine = TorchEngine(bundle, "cpu")
+        self.engine = engine.name
+        """What made a map, for the record: kind, version, device."""
+        self._reader = engine.reader
+        spec = bundle.preprocess
+        nothing = torch.zeros(1, spec.channels, spec.size_px, spec.size_px)
+        self._gradients = LayerGradCam(self._logits, last_stage(self._reader, nothing))
 
     def _logits(self, pixels: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._reader(pixels, metadata)[0]
@@ -68,15 +106,32 @@ class HeatMaps:
         size = (spec.size_px, spec.size_px)
         smooth = nn.functional.interpolate(warmth.detach(), size, mode="bilinear")[0, 0]
         scaled = smooth / smooth.max().clamp(min=1e-12)
-        return HeatMap(finding, scaled.numpy().astype(np.float32))
+        warmth_of_frame = scaled.numpy().astype(np.float32)
+        return HeatMap(finding, warmth_of_frame, image.size, spec.shown(image.size))
 
 
-def last_convolution(reader: Reader) -> nn.Module:
-    """The convolution nearest the head. Raises NoHeatMap when there is none."""
-    layers = [layer for layer in reader.backbone.modules() if isinstance(layer, nn.Conv2d)]
-    if not layers:
-        raise NoHeatMap("this network has no convolution")
-    return layers[-1]
+def last_stage(reader: Reader, pixels: torch.Tensor) -> nn.Module:
+    """The last of the network's stages, whose sum of all its branches is what the head reads.
+
+    A convolution alone may be one branch only, such as a shortcut. ``pixels`` (1, channels, size,
+    size) are tried. Raises NoHeatMap when the stage does not yield (1, c, rows, columns).
+    """
+    stage = reader.blocks[-1]
+    yielded: list[Any] = []
+    watch = stage.register_forward_hook(lambda _module, _given, result: yielded.append(result))
+    with torch.no_grad():
+        reader(pixels, torch.zeros(1, reader.metadata_count))
+    watch.remove()
+    if not isinstance(yielded[0], torch.Tensor) or yielded[0].ndim != 4:
+        raise NoHeatMap("what this network's last stage yields does not lie over the picture")
+    return stage
+
+
+def _palette() -> list[int]:
+    """Red, green and blue of 256 levels along RAMP."""
+    places = np.linspace(0, 255, len(RAMP))
+    channels = [np.interp(np.arange(256), places, values) for values in zip(*RAMP, strict=True)]
+    return np.stack(channels, axis=1).round().astype(int).flatten().tolist()
 
 
 def metadata_effects(

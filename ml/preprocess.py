@@ -96,6 +96,24 @@ class PreprocessSpec:
         factor = short / min(size)
         return max(short, round(size[0] * factor)), max(short, round(size[1] * factor))
 
+    def shown(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Where the frame of a picture of this ``size`` lies over it.
+
+        Left, top, right and bottom edge, as parts of the picture's width and height.
+        """
+        left, top, right, bottom = _near_middle(size)
+        scaled = self._scaled((right - left, bottom - top))
+        edges = []
+        for start, length, whole, side in (
+            (left, right - left, size[0], scaled[0]),
+            (top, bottom - top, size[1], scaled[1]),
+        ):
+            first = (side - self.size_px) // 2
+            edges.append(
+                [(start + length * at / side) / whole for at in (first, first + self.size_px)]
+            )
+        return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
+
     def to_input(self, frames: Sequence[Pixels] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Network input of frames: (n, size, size, channels) to (n, channels, size, size)."""
         pixels = np.asarray(frames, dtype=np.float32)
@@ -106,9 +124,13 @@ class PreprocessSpec:
 
 
 def _without_far_ends(image: Image.Image) -> Image.Image:
-    longest = LONGEST * min(image.size)
-    if max(image.size) <= longest:
-        return image
-    width, height = min(image.width, longest), min(image.height, longest)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+    near = _near_middle(image.size)
+    return image if near == (0, 0, *image.size) else image.crop(near)
+
+
+def _near_middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box of what is left of a picture of this size without its far ends."""
+    longest = LONGEST * min(size)
+    width, height = min(size[0], longest), min(size[1], longest)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from tests.factories import SEVERITIES, serving_model
-from webapp import imaging
+from webapp import imaging, storage
 from webapp.accounts.models import User
 from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, Failure, State
@@ -20,6 +20,7 @@ from webapp.audit import AuditEvent
 from webapp.cases.models import Case, Sex
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db
+from webapp.explanations import services as explanations
 from webapp.registry.models import ModelVersion
 from webapp.triage import services
 from webapp.triage.services import Submission, Upload
@@ -124,6 +125,20 @@ def result(
         code_version="test",
         inference_ms=12.0,
     )
+
+
+def explain(heat_map: bytes) -> None:
+    """Have what waits explained: by this map, or by none where it is empty, and by the age."""
+    bundles = list(db.session.scalars(sa.select(ModelVersion.bundle_sha256)))
+    claim = explanations.claim(worker="test", bundle_sha256s=bundles, lease_seconds=60)
+    assert claim is not None
+    explained = explanations.Explained(
+        heat_map_sha256=storage.put(heat_map) if heat_map else None,
+        metadata_effects={"age": 0.12, "sex": -0.011, "localization": 0.001},
+        engine="test",
+        code_version="test",
+    )
+    assert explanations.complete(claim=claim, explained=explained)
 
 
 def fail(case: Case) -> Assessment:

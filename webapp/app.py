@@ -21,6 +21,7 @@ class RowNumber(IntegerConverter):
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the web application: the core, sign-in, security, pages and error pages."""
     from webapp.accounts.views import blueprint as accounts_pages
+    from webapp.explanations.views import blueprint as explanations_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.triage.views import blueprint as triage_pages
 
@@ -29,6 +30,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["TEMPLATES_AUTO_RELOAD"] = app.config["FIRSTLOOK"].debug
     security.init_app(app)
     rendering.init_app(app)
-    for blueprint in (accounts_pages, registry_pages, triage_pages):
+    for blueprint in (accounts_pages, explanations_pages, registry_pages, triage_pages):
         app.register_blueprint(blueprint)
     return app

@@ -64,4 +64,5 @@ def _load_models() -> None:
     import webapp.assessments.models
     import webapp.cases.models
     import webapp.catalogue.models
+    import webapp.explanations.models
     import webapp.registry.models  # noqa: F401  (for what importing declares)

@@ -8,6 +8,7 @@ import logging
 
 import celery
 from flask import Flask
+from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 ASSESS = "assessments.assess"
 TRIAGE_QUEUE = "triage"
+EXPLAIN = "explanations.explain"
+EXPLANATIONS_QUEUE = "explanations"
 
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 """What a broker that is away, frozen, full or starting raises."""
@@ -47,6 +50,11 @@ def celery_settings(settings: Settings) -> dict[str, object]:
             "max_retries": 0,
         },
         "task_default_queue": TRIAGE_QUEUE,
+        "task_queues": [
+            Queue(name, Exchange(name), routing_key=name)
+            for name in (TRIAGE_QUEUE, EXPLANATIONS_QUEUE)
+        ],
+        "task_routes": {EXPLAIN: {"queue": EXPLANATIONS_QUEUE}},
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -62,21 +70,35 @@ def ring_after_commit() -> None:
     on_commit(ring)
 
 
+def ring_to_explain_after_commit() -> None:
+    """As `ring_after_commit`, for explanations."""
+    on_commit(ring_to_explain)
+
+
 def ring() -> bool:
     """Wake a worker. False if the broker is away: the sweeper rings again until someone comes."""
+    return _ring(ASSESS)
+
+
+def ring_to_explain() -> bool:
+    """As `ring`, for explanations."""
+    return _ring(EXPLAIN)
+
+
+def _ring(job: str) -> bool:
     try:
-        celery.signature(ASSESS, app=app).apply_async(retry=False)
+        celery.signature(job, app=app).apply_async(retry=False)
     except BROKER_ERRORS as error:
         log.warning("the broker is away, work waits in its rows: %s", error)
         return False
     return True
 
 
-def unheard_count() -> int:
-    """Rings that no worker has taken yet.
+def unheard_count(queue: str = TRIAGE_QUEUE) -> int:
+    """Rings in a queue that no worker has taken yet.
 
     Raises one of `BROKER_ERRORS` while the broker is away.
     """
     with app.connection_for_write() as connection:
         channel = connection.default_channel
-        return channel.queue_declare(queue=TRIAGE_QUEUE, durable=True).message_count
+        return channel.queue_declare(queue=queue, durable=True).message_count

@@ -16,11 +16,13 @@ from flask_babel import (
     format_timedelta,
     get_locale,
     gettext,
+    ngettext,
 )
 from flask_babel import lazy_gettext as _l
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 
+from webapp import storage
 from webapp.db import now
 from webapp.imaging import Notice
 
@@ -41,6 +43,11 @@ _ABSTENTIONS = {
     "uncertain": _l("No finding is probable enough to name one."),
 }
 _METADATA = {"age": _l("Age, years"), "sex": _l("Sex"), "localization": _l("Body site")}
+_WITHOUT = {
+    "age": _l("Without the age"),
+    "sex": _l("Without the sex"),
+    "localization": _l("Without the body site"),
+}
 YEAR_SECONDS = 365 * 24 * 3600
 THEMES = ("light", "dark")
 ABSOLUTE_FORMAT = "d MMM yyyy, HH:mm:ss 'UTC'"
@@ -65,6 +72,7 @@ def init_app(app: Flask) -> None:
         metadata_name=metadata_name,
         notice=notice,
         number=format_decimal,
+        without_metadata=without_metadata,
     )
     app.jinja_env.globals.update(
         asset=asset,
@@ -152,6 +160,28 @@ def metadata_name(name: str) -> str:
     return str(_METADATA.get(name, name))
 
 
+def without_metadata(name: str, finding: str, effect: float) -> str:
+    """What a metadata value changed: `effect` is a probability less that without the value."""
+    without = _WITHOUT.get(name) or gettext("Without %(name)s", name=name)
+    points = round(abs(effect) * 100)
+    said = {"without": without, "finding": finding}
+    if not points:
+        return gettext("%(without)s, %(finding)s would be as probable.", **said)
+    if effect > 0:
+        return ngettext(
+            "%(without)s, %(finding)s would be %(num)s point lower.",
+            "%(without)s, %(finding)s would be %(num)s points lower.",
+            points,
+            **said,
+        )
+    return ngettext(
+        "%(without)s, %(finding)s would be %(num)s point higher.",
+        "%(without)s, %(finding)s would be %(num)s points higher.",
+        points,
+        **said,
+    )
+
+
 def notice(code: str) -> str:
     """What was changed of an image on its way in."""
     return str(Notice(code).label)
@@ -174,6 +204,21 @@ def fragment(template: str, **context: Any) -> Response:
     """Render a part of a page for htmx to swap in; never kept by any cache."""
     response = make_response(render_template(template, **context))
     response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def stored_picture(sha256: str, media_type: str, name: str) -> Response:
+    """Stored bytes, which a browser may keep but has to ask about each time it shows them."""
+    is_kept = request.if_none_match.contains(sha256)
+    response = Response(
+        b"" if is_kept else storage.get(sha256), 304 if is_kept else 200, mimetype=media_type
+    )
+    response.set_etag(sha256)
+    response.cache_control.private = True
+    response.cache_control.no_cache = True
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    extension = media_type.rpartition("/")[2]
+    response.headers["Content-Disposition"] = f'inline; filename="{name}.{extension}"'
     return response
 
 

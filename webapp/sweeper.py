@@ -16,6 +16,8 @@ from webapp.assessments.queries import unclaimed_count
 from webapp.assessments.services import return_expired_leases
 from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
+from webapp.explanations import services as explanations
+from webapp.explanations.models import Explanation
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,9 @@ def main() -> None:
 def sweep(*, bells: int, anchors: bool) -> None:
     """Do each duty once, whatever becomes of the others."""
     _attempt(return_expired_leases)
+    _attempt(explanations.return_expired_leases)
     _attempt(lambda: ring_for_unclaimed(bells=bells))
+    _attempt(lambda: ring_for_unexplained(bells=bells))
     if anchors:
         _attempt(audit.append_anchor)
 
@@ -56,9 +60,21 @@ def ring_for_unclaimed(*, bells: int) -> int:
     waiting = unclaimed_count()
     if not waiting:
         return 0
-    missing = min(bells, waiting) - queue.unheard_count()
+    return _ring(queue.ring, min(bells, waiting) - queue.unheard_count())
+
+
+def ring_for_unexplained(*, bells: int) -> int:
+    """As `ring_for_unclaimed`, for explanations."""
+    waiting = unclaimed_count(Explanation)
+    if not waiting:
+        return 0
+    unheard = queue.unheard_count(queue.EXPLANATIONS_QUEUE)
+    return _ring(queue.ring_to_explain, min(bells, waiting) - unheard)
+
+
+def _ring(bell: Callable[[], bool], missing: int) -> int:
     for count in range(missing):
-        if not queue.ring():
+        if not bell():
             return count
     return max(missing, 0)
 

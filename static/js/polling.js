@@ -6,10 +6,10 @@
  */
 const seen = new Map();
 const live = document.getElementById("live");
-let said = sentence();
+let said = sentences();
 
-function sentence() {
-  return document.querySelector("[data-announce]")?.dataset.announce ?? "";
+function sentences() {
+  return [...document.querySelectorAll("[data-announce]")].map((part) => part.dataset.announce);
 }
 
 document.addEventListener("htmx:beforeSwap", (event) => {
@@ -18,7 +18,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   seen.set(target.id, xhr.responseText);
 });
 document.addEventListener("htmx:afterSettle", () => {
-  if (sentence() === said) return;
-  said = sentence();
-  live.textContent = said;
+  const fresh = sentences().filter((sentence) => !said.includes(sentence));
+  said = sentences();
+  if (fresh.length) live.textContent = fresh.join(". ");
 });

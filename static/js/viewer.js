@@ -1,6 +1,7 @@
 /**
  * The image viewer of a case: zoom and pan by pointer, wheel, pinch, keys and buttons; a filmstrip
- * where there are several images. Without script the images stand one below the other.
+ * where there are several images; brightness, and a heat map that lies over the image and fades.
+ * Without script the images stand one below the other, and heat maps in the answer's part.
  */
 const MOST = 16;
 const STEP = 1.25;
@@ -14,6 +15,7 @@ class Viewer {
     this.readout = root.querySelector("[data-scale]");
     this.pointers = new Map();
     root.classList.add("viewer--live");
+    this.brightness = root.querySelector("[data-brightness]");
     root.querySelector("[data-tools]").hidden = false;
     this.listen();
     this.show(0);
@@ -26,6 +28,7 @@ class Viewer {
       image.loading = "eager";
     });
     this.image = this.images[index];
+    this.heat?.draw();
     this.reset();
   }
 
@@ -59,7 +62,10 @@ class Viewer {
     const limitY = (this.image.offsetHeight * this.scale) / 2;
     this.x = this.scale === 1 ? 0 : Math.min(limitX, Math.max(-limitX, this.x));
     this.y = this.scale === 1 ? 0 : Math.min(limitY, Math.max(-limitY, this.y));
-    this.image.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.scale})`;
+    const moved = `translate(${this.x}px, ${this.y}px) scale(${this.scale})`;
+    this.image.style.transform = moved;
+    this.image.style.filter = `brightness(${this.brightness.value}%)`;
+    if (this.heat) this.heat.layer.style.transform = moved;
     this.root.classList.toggle("viewer--zoomed", this.scale > 1);
     this.readout.textContent = `${Math.round(this.scale * 100)} %`;
   }
@@ -77,6 +83,7 @@ class Viewer {
     for (const name of ["pointerup", "pointercancel"]) {
       stage.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
     }
+    this.brightness.addEventListener("input", () => this.draw());
     this.root.querySelector("[data-tools]").addEventListener("click", (event) => {
       const action = event.target.closest("[data-zoom]")?.dataset.zoom;
       if (action === "in") this.zoom(STEP);
@@ -133,6 +140,63 @@ class Viewer {
   }
 }
 
+/**
+ * Lays a heat map over the image that is shown. Maps stand in the answer's part of the page, where
+ * more of them may appear: one that comes while a person waits for it is laid over at once.
+ */
+class HeatMaps {
+  constructor(root, viewer) {
+    this.viewer = viewer;
+    this.fader = root.querySelector("[data-fader]");
+    this.map = document.createElement("img");
+    this.layer = document.createElement("div");
+    this.layer.className = "viewer__heat";
+    this.layer.append(this.map);
+    viewer.stage.append(this.layer);
+    viewer.heat = this;
+    this.laid = new Map(); // by the image's id: the map that lies over it
+    this.known = new Set();
+    this.fader.addEventListener("input", () => this.draw());
+    this.look((figure) => location.hash === `#${figure.parentElement.id}`);
+    document.addEventListener("htmx:afterSettle", () => this.look(() => true));
+  }
+
+  /** Find the maps on the page; `isMeant` says of a new one whether it is laid over now. */
+  look(isMeant) {
+    for (const figure of document.querySelectorAll("[data-heat-map]")) {
+      const { id } = figure.parentElement;
+      if (this.known.has(id)) continue;
+      this.known.add(id);
+      const button = figure.querySelector("[data-lay]");
+      button.hidden = false;
+      button.addEventListener("click", () => this.lay(figure, !this.lies(figure)));
+      if (isMeant(figure)) this.lay(figure, true);
+    }
+    this.draw();
+  }
+
+  lies(figure) {
+    return this.laid.get(figure.dataset.of) === figure;
+  }
+
+  lay(figure, lies) {
+    if (lies) this.laid.set(figure.dataset.of, figure);
+    else this.laid.delete(figure.dataset.of);
+    this.draw();
+  }
+
+  draw() {
+    for (const figure of document.querySelectorAll("[data-heat-map]")) {
+      figure.querySelector("[data-lay]").setAttribute("aria-pressed", this.lies(figure));
+    }
+    const map = this.laid.get(this.viewer.image.id)?.querySelector("[data-map]");
+    this.layer.hidden = this.fader.hidden = !map;
+    if (!map) return;
+    if (this.map.src !== map.src) Object.assign(this.map, { src: map.src, alt: map.alt });
+    this.layer.style.opacity = this.fader.querySelector("input").value / 100;
+  }
+}
+
 /** Choosing an image in the strip shows it and what was said of it, and the other way round. */
 function wireFilmstrip(strip, viewer) {
   const links = [...strip.querySelectorAll("a")];
@@ -166,6 +230,7 @@ function wireFilmstrip(strip, viewer) {
 
 for (const root of document.querySelectorAll("[data-viewer]")) {
   const viewer = new Viewer(root);
+  new HeatMaps(root, viewer);
   const strip = document.querySelector("[data-filmstrip]");
   if (strip) wireFilmstrip(strip, viewer);
 }

@@ -22,11 +22,10 @@ from sqlalchemy.exc import OperationalError
 
 from ml import bundle as bundles
 from ml.bundle import BundleError
-from ml.engines import export
 from ml.predictor import Predictor
 from tests.conftest import People
 from tests.factories import scheduled
-from tests.unit.ml.factories import make_bundle, picture_bytes
+from tests.unit.ml.factories import picture_bytes
 from webapp import queue, storage, sweeper
 from webapp.assessments import services
 from webapp.assessments.models import Assessment, Failure, State
@@ -40,24 +39,6 @@ from webapp.worker import inference, install, jobs, lease, predictors
 from webapp.worker.version import code_version, git_revision
 
 Schedule = Callable[..., Assessment]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A bundle, and the file that its network was exported to."""
-    folder = tmp_path_factory.mktemp("tiny")
-    path = make_bundle(folder / "bundle")
-    return path, export(bundles.load(path), folder / "engines")
-
-
-@pytest.fixture
-def bundle(core: Flask, exported: tuple[Path, Path]) -> Path:
-    """A bundle that is exported already, as after an installation elsewhere on the machine."""
-    path, engine = exported
-    engines_dir = current_settings().engines_dir
-    engines_dir.mkdir()
-    shutil.copy(engine, engines_dir)
-    return path
 
 
 @pytest.fixture
@@ -253,14 +234,14 @@ def test_a_case_that_breaks_a_batch_does_not_harm_its_neighbours(
 ) -> None:
     poison = storage.put(picture_bytes(seed=66))
     cases = [schedule(), schedule(image_sha256s=(poison,)), schedule()]
-    opened = inference._open
+    opened = inference.open_image
 
     def open_unless_poison(image_sha256: str, predictor: Predictor) -> Any:
         if image_sha256 == poison:
             raise MemoryError("too much")
         return opened(image_sha256, predictor)
 
-    monkeypatch.setattr(inference, "_open", open_unless_poison)
+    monkeypatch.setattr(inference, "open_image", open_unless_poison)
     monkeypatch.setattr(predictors, "images_at_once", lambda: 32)
     outcomes = read_and_write(claim(limit=32))
     assert [outcome.is_unexpected for outcome in outcomes] == [False, True, False]

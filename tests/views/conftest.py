@@ -11,8 +11,11 @@ from tests import clinic
 from tests.conftest import Browser, People
 from webapp import queue
 from webapp.accounts.models import User
+from webapp.assessments.models import AssessedImage
 from webapp.cases.models import Case
 from webapp.config import Settings
+from webapp.explanations import services as explanations
+from webapp.explanations.models import Explanation
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -40,6 +43,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 def clinician(app: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> User:
     """Someone who may send cases, with a model that reads them; nobody hears the doorbell."""
     monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring_to_explain", lambda: False)
     with app.app_context():
         clinic.serve()
         return people.clinician()
@@ -118,3 +122,27 @@ def record(app: Flask) -> Callable[..., list[dict[str, Any]]]:
             ]
 
     return look
+
+
+@pytest.fixture
+def read(app: Flask, case: Case) -> AssessedImage:
+    """What was said of the case's image: that it is grave."""
+    with app.app_context():
+        read = clinic.read(case, "grave").images[0]
+        assert read.predictions
+        assert read.assessment
+        return read
+
+
+@pytest.fixture
+def explain(app: Flask, clinician: User, read: AssessedImage) -> Callable[..., Explanation]:
+    """Has that explained, by a heat map unless told that there is none to be shown."""
+
+    def explain(*, is_made: bool = True, heat_map: bytes | None = None) -> Explanation:
+        with app.app_context():
+            explanation = explanations.request(actor=clinician, read=read)
+            if is_made:
+                clinic.explain(clinic.picture() if heat_map is None else heat_map)
+            return explanation
+
+    return explain

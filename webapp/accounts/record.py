@@ -32,6 +32,10 @@ ACTIONS = {
     "assessment.abstained": _l("The model held its answer back"),
     "assessment.failed": _l("The model could not read a case"),
     "assessment.retried": _l("Had a case read again"),
+    "explanation.requested": _l("Asked where the model looked"),
+    "explanation.completed": _l("A heat map was made"),
+    "explanation.failed": _l("A heat map could not be made"),
+    "explanation.opened": _l("Opened a heat map"),
     "model.installed": _l("Installed a model"),
     "model.promoted": _l("Let a model serve"),
     "audit.searched": _l("Read the record"),
@@ -44,6 +48,7 @@ _SUBJECTS = {
     "Case": _l("Case"),
     "Image": _l("Image"),
     "Assessment": _l("Assessment"),
+    "Explanation": _l("Heat map"),
     "ModelVersion": _l("Model"),
 }
 

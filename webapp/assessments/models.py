@@ -106,7 +106,43 @@ class Purpose(enum.StrEnum):
     TRIAGE = "triage"
 
 
-class Assessment(Base):
+class Leased:
+    """Work that is a row: scheduled, claimed with a lease, and ended once."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[State] = mapped_column(value_enum(State))
+    scheduled_at: Mapped[dt.datetime]
+    not_before_at: Mapped[dt.datetime | None]
+    """While it waits after a failed attempt: when the next one may begin."""
+    attempt_count: Mapped[int]
+    lease_token: Mapped[str | None] = mapped_column(String(64))
+    """Made anew by each claim: only its holder may end the work."""
+    lease_expires_at: Mapped[dt.datetime | None]
+    claimed_by: Mapped[str | None] = mapped_column(String(120))
+    """Host and process of the latest claim."""
+    started_at: Mapped[dt.datetime | None]
+    completed_at: Mapped[dt.datetime | None]
+    failure: Mapped[Failure | None] = mapped_column(value_enum(Failure))
+    last_error: Mapped[str | None] = mapped_column(Text)
+    """What the latest failed attempt reported; for administrators, never shown to clinicians."""
+    engine: Mapped[str | None] = mapped_column(String(120))
+    code_version: Mapped[str | None] = mapped_column(String(60))
+
+
+def lease_checks() -> tuple[CheckConstraint, ...]:
+    """What holds for every table of leased work; made anew for each."""
+    return (
+        CheckConstraint(
+            "(state = 'in_progress') = (lease_token IS NOT NULL)", name="lease_when_in_progress"
+        ),
+        CheckConstraint(
+            "(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"
+        ),
+        CheckConstraint("(state = 'failed') = (failure IS NOT NULL)", name="failure_when_failed"),
+    )
+
+
+class Assessment(Leased, Base):
     """One model version on one case: scheduled, claimed with a lease, and ended once."""
 
     __tablename__ = "assessments"
@@ -116,13 +152,7 @@ class Assessment(Base):
             "(state IN ('completed', 'abstained')) = (completed_at IS NOT NULL)",
             name="completed_at_when_read",
         ),
-        CheckConstraint(
-            "(state = 'in_progress') = (lease_token IS NOT NULL)", name="lease_when_in_progress"
-        ),
-        CheckConstraint(
-            "(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"
-        ),
-        CheckConstraint("(state = 'failed') = (failure IS NOT NULL)", name="failure_when_failed"),
+        *lease_checks(),
         CheckConstraint(
             "state NOT IN ('completed', 'abstained') OR (finding_id IS NOT NULL"
             " AND probability IS NOT NULL AND engine IS NOT NULL AND code_version IS NOT NULL"
@@ -169,7 +199,6 @@ class Assessment(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
     purpose: Mapped[Purpose] = mapped_column(value_enum(Purpose))
@@ -187,27 +216,9 @@ class Assessment(Base):
     """Over the hashes of the images, in order, and `metadata_fed`."""
     superseded_at: Mapped[dt.datetime | None]
 
-    state: Mapped[State] = mapped_column(value_enum(State))
-    scheduled_at: Mapped[dt.datetime]
-    not_before_at: Mapped[dt.datetime | None]
-    """While it waits after a failed attempt: when the next one may begin."""
-    attempt_count: Mapped[int]
-    lease_token: Mapped[str | None] = mapped_column(String(64))
-    """Made anew by each claim: only its holder may end the work."""
-    lease_expires_at: Mapped[dt.datetime | None]
-    claimed_by: Mapped[str | None] = mapped_column(String(120))
-    """Host and process of the latest claim."""
-    started_at: Mapped[dt.datetime | None]
-    completed_at: Mapped[dt.datetime | None]
-    failure: Mapped[Failure | None] = mapped_column(value_enum(Failure))
-    last_error: Mapped[str | None] = mapped_column(Text)
-    """What the latest failed attempt reported; for administrators, never shown to clinicians."""
-
     finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"))
     """The most severe finding that is the answer for an image; of all of them if it abstained."""
     probability: Mapped[float | None]
-    engine: Mapped[str | None] = mapped_column(String(120))
-    code_version: Mapped[str | None] = mapped_column(String(60))
     inference_ms: Mapped[float | None]
 
     case: Mapped[Case] = relationship()

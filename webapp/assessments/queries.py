@@ -2,14 +2,14 @@
 
 from sqlalchemy import ColumnElement, bindparam, func, select
 
-from webapp.assessments.models import Assessment, Purpose, State
+from webapp.assessments.models import Assessment, Leased, Purpose, State
 from webapp.cases.models import Case
 from webapp.db import db, now
 
 
-def in_state(state: State) -> ColumnElement[bool]:
+def in_state(state: State, kind: type[Leased] = Assessment) -> ColumnElement[bool]:
     """A condition that the partial indexes answer: they need the state in the statement itself."""
-    return Assessment.state == bindparam(None, state, literal_execute=True)
+    return kind.state == bindparam(None, state, literal_execute=True)
 
 
 def current_assessment(case: Case) -> Assessment | None:
@@ -23,18 +23,18 @@ def current_assessment(case: Case) -> Assessment | None:
     ).one_or_none()
 
 
-def is_due() -> ColumnElement[bool]:
+def is_due(kind: type[Leased] = Assessment) -> ColumnElement[bool]:
     """A condition for what waits for a worker, and for nothing else."""
-    begins_at = Assessment.not_before_at
-    return in_state(State.SCHEDULED) & (begins_at.is_(None) | (begins_at <= now()))
+    begins_at = kind.not_before_at
+    return in_state(State.SCHEDULED, kind) & (begins_at.is_(None) | (begins_at <= now()))
 
 
-def unclaimed_count() -> int:
-    """How many assessments wait for a worker, and for nothing else."""
-    return db.session.scalar(select(func.count()).where(is_due())) or 0
+def unclaimed_count(kind: type[Leased] = Assessment) -> int:
+    """How many rows of this kind of work wait for a worker, and for nothing else."""
+    return db.session.scalar(select(func.count()).where(is_due(kind))) or 0
 
 
-def expired_count() -> int:
-    """How many claimed assessments belong to a worker that went silent."""
-    expired = in_state(State.IN_PROGRESS), Assessment.lease_expires_at < now()
+def expired_count(kind: type[Leased] = Assessment) -> int:
+    """How many claimed rows of this kind of work belong to a worker that went silent."""
+    expired = in_state(State.IN_PROGRESS, kind), kind.lease_expires_at < now()
     return db.session.scalar(select(func.count()).where(*expired)) or 0

@@ -1,28 +1,23 @@
 """Schedule, claim, complete, abstain, fail: the rows are the work.
 
-A worker claims rows with a lease, and ends each one with the token of its claim. Whoever has lost
-the lease (it was silent for too long, or the work was cancelled) can no longer change the row.
-
 Whoever changes rows locks all of them, by their numbers, before anything goes on the audit record,
 which only one at a time may write: so nobody waits for a row who keeps others from the record.
 """
 
-import datetime as dt
 import hashlib
 import json
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.orm import selectinload
 
 from webapp import audit
 from webapp.accounts.models import User
+from webapp.assessments import leases
+from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import (
-    MAX_ATTEMPTS,
-    PAUSES_SECONDS,
     AssessedImage,
     Assessment,
     Failure,
@@ -39,8 +34,6 @@ from webapp.errors import Conflict
 from webapp.queue import ring_after_commit
 from webapp.registry.models import ModelVersion
 from webapp.registry.queries import champion
-
-EXPIRED_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -67,14 +60,6 @@ class ImageResult:
     reason: str | None
     supported: Collection[str] = ()
     """Those whose probability reaches the model's operating point for them."""
-
-
-@dataclass(frozen=True)
-class FailedAttempt:
-    """What kept a model from saying anything."""
-
-    error: str
-    failure: Failure
 
 
 @dataclass(frozen=True)
@@ -125,7 +110,7 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
             # What was found to be urgent stays so until it has been read anew.
             assessment.priority_rank = max(case.priority.rank, current.priority_rank)
         if assessment.state is State.CANCELLED:
-            _back_to_the_queue(assessment)
+            leases.back_to_the_queue(assessment)
         db.session.flush()
         if assessment.state is State.SCHEDULED:
             ring_after_commit()
@@ -172,40 +157,13 @@ def claim(
             if waiting[0].attempt_count > 0 or row.attempt_count > 0 or image_count > limit:
                 break
             taken.append(row.id)
-        token = secrets.token_hex(16)
-        moment = now()
-        db.session.execute(
-            update(Assessment)
-            .where(Assessment.id.in_(taken), in_state(State.SCHEDULED))
-            .values(
-                state=State.IN_PROGRESS,
-                attempt_count=Assessment.attempt_count + 1,
-                lease_token=token,
-                lease_expires_at=moment + dt.timedelta(seconds=lease_seconds),
-                not_before_at=None,
-                claimed_by=worker,
-                started_at=moment,
-            )
-        )
+        token = leases.take(Assessment, taken, worker=worker, lease_seconds=lease_seconds)
         return _claims(token, taken)
 
 
 def extend_lease(*, lease_token: str, lease_seconds: int) -> bool:
     """Keep what one claim took for longer. False if nothing of it is held any more."""
-    with transaction():
-        held = db.session.scalars(
-            select(Assessment.id)
-            .where(in_state(State.IN_PROGRESS), Assessment.lease_token == lease_token)
-            .order_by(Assessment.id)
-            .with_for_update()
-        ).all()
-        if held:
-            db.session.execute(
-                update(Assessment)
-                .where(Assessment.id.in_(held))
-                .values(lease_expires_at=now() + dt.timedelta(seconds=lease_seconds))
-            )
-    return bool(held)
+    return leases.extend(Assessment, lease_token=lease_token, lease_seconds=lease_seconds)
 
 
 def complete(*, claim: Claim, result: AssessmentResult) -> bool:
@@ -313,7 +271,7 @@ def _answer(
     assessment.engine = result.engine
     assessment.code_version = result.code_version
     assessment.inference_ms = result.inference_ms
-    _let_go(assessment)
+    leases.let_go(assessment)
     return predictions
 
 
@@ -322,17 +280,9 @@ def return_expired_leases() -> int:
     if not expired_count():
         return 0
     with transaction():
-        expired = db.session.scalars(
-            select(Assessment)
-            .where(in_state(State.IN_PROGRESS), Assessment.lease_expires_at < now())
-            .order_by(Assessment.lease_expires_at)
-            .limit(EXPIRED_AT_ONCE)
-            .with_for_update(skip_locked=True)
-            .execution_options(populate_existing=True)
-        ).all()
+        expired = leases.expired(Assessment)
         for assessment in expired:
-            error = f"{assessment.claimed_by} went silent"
-            _end_attempt(assessment, FailedAttempt(error, Failure.WORKER_LOST))
+            _end_attempt(assessment, leases.went_silent(assessment))
     return len(expired)
 
 
@@ -346,7 +296,7 @@ def retry(*, actor: User, assessment: Assessment) -> None:
         db.session.refresh(assessment, with_for_update=True)
         if assessment.state is not State.FAILED or assessment.superseded_at is not None:
             raise Conflict("not_failed")
-        _back_to_the_queue(assessment)
+        leases.back_to_the_queue(assessment)
         db.session.flush()
         ring_after_commit()
         audit.record(
@@ -400,18 +350,10 @@ def _held(claims: Sequence[Claim]) -> dict[int, Assessment]:
 
 
 def _end_attempt(assessment: Assessment, attempt: FailedAttempt) -> None:
-    assessment.last_error = attempt.error
-    _let_go(assessment)
-    if assessment.attempt_count < MAX_ATTEMPTS and not attempt.failure.is_final:
-        assessment.state = State.SCHEDULED
-        if attempt.failure is Failure.WORKER_LOST:  # that took long enough
+    if not leases.end_attempt(assessment, attempt):
+        if attempt.failure is Failure.WORKER_LOST:
             ring_after_commit()
-        else:
-            pause_seconds = PAUSES_SECONDS[assessment.attempt_count - 1]
-            assessment.not_before_at = now() + dt.timedelta(seconds=pause_seconds)
         return
-    assessment.state = State.FAILED
-    assessment.failure = attempt.failure
     _raise_without_answer(assessment)
     db.session.flush()
     audit.record(
@@ -433,21 +375,8 @@ def _supersede(assessment: Assessment) -> None:
     assessment.superseded_at = now()
     if assessment.state.is_open:
         assessment.state = State.CANCELLED
-        _let_go(assessment)
+        leases.let_go(assessment)
     db.session.flush()
-
-
-def _back_to_the_queue(assessment: Assessment) -> None:
-    assessment.state = State.SCHEDULED
-    assessment.scheduled_at = now()
-    assessment.not_before_at = None
-    assessment.attempt_count = 0
-    assessment.failure = None
-
-
-def _let_go(assessment: Assessment) -> None:
-    assessment.lease_token = None
-    assessment.lease_expires_at = None
 
 
 def _most_urgent(limit: int, bundle_sha256s: Collection[str]) -> Sequence[Row[int, int, int]]:

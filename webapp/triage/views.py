@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from flask import (
     Blueprint,
-    Response,
     flash,
     redirect,
     render_template,
@@ -16,14 +15,15 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from flask_login import current_user
 
-from webapp import audit, imaging, storage
+from webapp import audit, imaging
 from webapp.accounts.models import User
 from webapp.cases.models import Patient
 from webapp.cases.queries import get_case, get_image, get_patient, images_filed_elsewhere
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
+from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.permissions import Permission, poll, require, signed_in, takes_images
-from webapp.rendering import fragment
+from webapp.rendering import fragment, stored_picture
 from webapp.triage import queries, services
 from webapp.triage.forms import (
     CorrectionForm,
@@ -142,7 +142,13 @@ def case(case_id: int) -> ResponseReturnValue:
     case = get_case(actor=_actor(), case_id=case_id)
     assessment, *history = queries.readings(case)
     audit.record_look(actor=_actor(), action="case.opened", subject=case)
-    return render_template("triage/case.html", case=case, assessment=assessment, history=history)
+    return render_template(
+        "triage/case.html",
+        case=case,
+        assessment=assessment,
+        explanations=explanations_of(assessment),
+        history=history,
+    )
 
 
 @blueprint.get("/cases/<int:case_id>/status")
@@ -151,7 +157,13 @@ def case(case_id: int) -> ResponseReturnValue:
 def case_status(case_id: int) -> ResponseReturnValue:
     """The part of a case's page that says where its assessment stands."""
     case = get_case(actor=_actor(), case_id=case_id)
-    return fragment("triage/_status.html", case=case, assessment=queries.readings(case)[0])
+    assessment = queries.readings(case)[0]
+    return fragment(
+        "triage/_status.html",
+        case=case,
+        assessment=assessment,
+        explanations=explanations_of(assessment),
+    )
 
 
 @blueprint.post("/cases/<int:case_id>/retry")
@@ -172,7 +184,7 @@ def image(image_id: int) -> ResponseReturnValue:
     """An image in full, as it is stored."""
     image = get_image(actor=_actor(), image_id=image_id)
     audit.record_look(actor=_actor(), action="image.opened", subject=image, case_id=image.case_id)
-    return _picture(image.sha256, image.media_type, f"image-{image.id}")
+    return stored_picture(image.sha256, image.media_type, f"image-{image.id}")
 
 
 @blueprint.get("/images/<int:image_id>/thumbnail")
@@ -181,7 +193,7 @@ def image(image_id: int) -> ResponseReturnValue:
 def thumbnail(image_id: int) -> ResponseReturnValue:
     """A small picture of an image, for lists; rows that refresh themselves ask for it as well."""
     image = get_image(actor=_actor(), image_id=image_id)
-    return _picture(image.thumbnail_sha256, "image/jpeg", f"thumbnail-{image.id}")
+    return stored_picture(image.thumbnail_sha256, "image/jpeg", f"thumbnail-{image.id}")
 
 
 @blueprint.get("/patients/<int:patient_id>")
@@ -268,18 +280,3 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
         cases=queries.rows_of_patient(patient),
         form=form,
     )
-
-
-def _picture(sha256: str, media_type: str, name: str) -> Response:
-    """Stored bytes, which a browser may keep but has to ask about each time it shows them."""
-    is_kept = request.if_none_match.contains(sha256)
-    response = Response(
-        b"" if is_kept else storage.get(sha256), 304 if is_kept else 200, mimetype=media_type
-    )
-    response.set_etag(sha256)
-    response.cache_control.private = True
-    response.cache_control.no_cache = True
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    extension = media_type.rpartition("/")[2]
-    response.headers["Content-Disposition"] = f'inline; filename="{name}.{extension}"'
-    return response

@@ -16,8 +16,9 @@ from ml.decode import Unreadable, decode
 from ml.predictor import ImageAssessment, Predictor
 from webapp import storage
 from webapp.assessments import services
+from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import Failure
-from webapp.assessments.services import AssessmentResult, Claim, FailedAttempt, ImageResult
+from webapp.assessments.services import AssessmentResult, Claim, ImageResult
 from webapp.db import db, transaction
 from webapp.errors import NotFound
 from webapp.worker import predictors
@@ -49,17 +50,22 @@ class Outcome:
 
     @property
     def described(self) -> str:
-        """The error in words. A database tells in its first line what is wrong, and in the next
-        ones the values of the row, which are no matter for administrators."""
-        text = str(self.error)
-        if isinstance(self.error, StatementError):
-            text = str(self.error.orig).partition("\n")[0]
-        return f"{type(self.error).__name__}: {text}"
+        """The error in words."""
+        return described(self.error)
 
     @property
     def end(self) -> AssessmentResult | FailedAttempt:
         """What is to be written of it."""
         return self.result or FailedAttempt(self.described, self.failure or Failure.UNEXPECTED)
+
+
+def described(error: Exception | None) -> str:
+    """An error in words. A database tells in its first line what is wrong, and in the next ones
+    the values of the row, which are no matter for administrators."""
+    text = str(error)
+    if isinstance(error, StatementError):
+        text = str(error.orig).partition("\n")[0]
+    return f"{type(error).__name__}: {text}"
 
 
 def read(claims: Sequence[Claim]) -> list[Outcome]:
@@ -128,7 +134,7 @@ def _read(claims: Sequence[Claim]) -> list[Outcome]:
         decoded: list[tuple[Claim, Image]] = []
         for claim, image_sha256 in images:
             try:
-                decoded.append((claim, _open(image_sha256, predictor)))
+                decoded.append((claim, open_image(image_sha256, predictor)))
             except Unreadable as error:
                 failed[claim.assessment_id] = Outcome(
                     claim, failure=Failure.UNREADABLE_IMAGE, error=error
@@ -159,7 +165,13 @@ def _batches(claims: Sequence[Claim], size: int) -> Iterator[list[tuple[Claim, s
         yield batch
 
 
-def _open(image_sha256: str, predictor: Predictor) -> Image:
+def open_image(image_sha256: str, predictor: Predictor) -> Image:
+    """A stored image, as the model reads it.
+
+    Raises:
+        MissingImage: the store does not give it.
+        ml.decode.Unreadable: it is no image.
+    """
     try:
         data = storage.get(image_sha256)
     except (NotFound, storage.CorruptBlob, OSError) as error:

@@ -12,7 +12,8 @@ from webapp.assessments import services
 from webapp.assessments.services import Claim
 from webapp.config import current_settings
 from webapp.db import transaction
-from webapp.worker import inference, lease, predictors
+from webapp.explanations import services as explanations
+from webapp.worker import explaining, inference, lease, predictors
 
 CLAIMING_SECONDS = 30
 """A job takes no more work after this, and rings for the next one."""
@@ -20,6 +21,9 @@ SOFT_LIMIT_SECONDS = CLAIMING_SECONDS + 60
 """So the last claim of a job has a minute at least before it is told to stop."""
 HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 30
 """A process that hangs beyond this is killed; its claim goes to another."""
+
+LOADING_SECONDS = 120
+"""So long the first explanation of a process may take to load torch, on a machine that is busy."""
 
 CLAIM_SECONDS = 0.25
 CLAIM_IMAGES_MAX = 32
@@ -57,9 +61,38 @@ def assess() -> None:
                 raise unexpected.error
 
 
+@queue.app.task(
+    name=queue.EXPLAIN,
+    soft_time_limit=LOADING_SECONDS + SOFT_LIMIT_SECONDS,
+    time_limit=LOADING_SECONDS + HARD_LIMIT_SECONDS,
+    acks_late=True,
+    ignore_result=True,
+)
+def explain() -> None:
+    """Make the explanations that wait, one after the other, until none does."""
+    import ml.explain  # noqa: F401  (with torch: after the fork, and before the first claim)
+
+    until = time.monotonic() + CLAIMING_SECONDS
+    with lease.Heartbeat(explanations.extend_lease) as heartbeat:
+        while claim := explanations.claim(
+            worker=_own_name(),
+            bundle_sha256s=predictors.at_hand(),
+            lease_seconds=current_settings().lease_seconds,
+        ):
+            heartbeat.keep(claim.lease_token)
+            explaining.explain(claim)
+            if stopping.value or time.monotonic() > until:
+                queue.ring_to_explain()
+                return
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def _claim(limit: int) -> list[Claim]:
     return services.claim(
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        worker=_own_name(),
         bundle_sha256s=predictors.at_hand(),
         limit=limit,
         lease_seconds=current_settings().lease_seconds,

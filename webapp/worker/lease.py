@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 from flask import Flask, current_app
@@ -18,9 +19,15 @@ KEPT_SECONDS = 60
 
 
 class Heartbeat:
-    """Extends the lease of the latest claim, in a thread of its own, until the `with` ends."""
+    """Extends the lease of the latest claim, in a thread of its own, until the `with` ends.
 
-    def __init__(self, *, kept_seconds: float = KEPT_SECONDS) -> None:
+    `extend` is the service that keeps this kind of work.
+    """
+
+    def __init__(
+        self, extend: Callable[..., bool] | None = None, *, kept_seconds: float = KEPT_SECONDS
+    ) -> None:
+        self._extend = extend or services.extend_lease
         # Behind the proxy, which knows its application in this thread only.
         self._app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         self._lease_seconds = current_settings().lease_seconds
@@ -50,8 +57,6 @@ class Heartbeat:
                 continue
             try:
                 with self._app.app_context():
-                    services.extend_lease(
-                        lease_token=lease_token, lease_seconds=self._lease_seconds
-                    )
+                    self._extend(lease_token=lease_token, lease_seconds=self._lease_seconds)
             except SQLAlchemyError:
                 log.warning("the lease could not be extended", exc_info=True)

@@ -5,12 +5,16 @@ import logging
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from ml import predictor
 from ml.engines import has_cuda
 from ml.predictor import Predictor
 from webapp.config import REPOSITORY, Settings, current_settings
 from webapp.registry.queries import champions
+
+if TYPE_CHECKING:  # it loads torch, which must not be there before the fork
+    from ml.explain import HeatMaps
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,27 @@ def _load(bundle_sha256: str, settings: Settings) -> Predictor:
         cache_dir=settings.engines_dir,
         threads=1,
     )
+
+
+def heat_maps(bundle_sha256: str) -> "HeatMaps":
+    """What makes heat maps with an installed bundle, loaded at its first use.
+
+    Raises:
+        MissingBundle: its files are not here.
+        ml.bundle.BundleError: they are not what they were.
+        ml.explain.NoHeatMap: its network has none.
+    """
+    return _load_heat_maps(get(bundle_sha256))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _load_heat_maps(model: Predictor) -> "HeatMaps":
+    import torch
+
+    from ml.explain import HeatMaps
+
+    torch.set_num_threads(1)  # a process a core
+    return HeatMaps(model.bundle)
 
 
 def at_hand() -> set[str]:

@@ -1,5 +1,6 @@
 """Why an answer is what it is: heat maps that depend on the network, and what metadata changed."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from ml import bundle as bundles
 from ml.bundle import Bundle
 from ml.engines import TorchEngine
-from ml.explain import HeatMaps, NoHeatMap, last_convolution, metadata_effects
+from ml.explain import HeatMap, HeatMaps, NoHeatMap, last_stage, metadata_effects
 from ml.networks import build_network
 from ml.predictor import Predictor
 from ml.preprocess import PreprocessSpec
@@ -70,9 +72,33 @@ def test_another_head_gives_another_map(bundle: Bundle, tmp_path: Path) -> None:
     assert np.abs(here - apart).mean() > 0.05
 
 
-def test_a_network_without_convolutions_has_no_heat_map() -> None:
+def test_the_last_stage_is_looked_at_with_all_its_branches() -> None:
+    """Of ResNet10's last block the convolution that is listed last is the shortcut's."""
+    reader = build_network("resnet10-fusion", 3, metadata_count=19, size_px=SIZE).eval()
+    stage = last_stage(reader, torch.zeros(1, 3, SIZE, SIZE))
+    assert stage is reader.blocks[-1]
+    assert not isinstance(stage, nn.Conv2d)
+
+
+def test_a_network_of_tokens_has_no_heat_map() -> None:
+    reader = build_network("mvitv2-t", 3, size_px=SIZE).eval()
     with pytest.raises(NoHeatMap):
-        last_convolution(SimpleNamespace(backbone=nn.Linear(3, 3)))  # type: ignore[arg-type]
+        last_stage(reader, torch.zeros(1, 3, SIZE, SIZE))
+
+
+def test_a_heat_map_is_drawn_where_the_frame_lies() -> None:
+    """A wide picture, of which the network saw the middle; warm in the frame's left half."""
+    warmth = np.zeros((SIZE, SIZE), np.float32)
+    warmth[:, : SIZE // 2] = 1
+    heat = HeatMap("mel", warmth, (1024, 512), PreprocessSpec(64, 64).shown((1024, 512)))
+    assert heat.frame == (0.25, 0, 0.75, 1)
+    with Image.open(io.BytesIO(heat.png())) as drawn:
+        assert drawn.size == (512, 256)
+        seen = np.asarray(drawn.convert("RGBA"))
+    opaque = seen[128, :, 3]
+    assert opaque[[10, 120, 264, 400, 500]].tolist() == [0, 0, 0, 0, 0]
+    assert opaque[180] == round(0.85 * 255)
+    assert seen[128, 180, :3].tolist() == [253, 231, 37]
 
 
 def test_what_a_particular_changed_is_seen_by_blanking_it(bundle: Bundle) -> None:

@@ -31,6 +31,23 @@ def test_the_centre_is_kept_at_native_scale() -> None:
     assert (SPEC.frame(image) == expected).all()
 
 
+@pytest.mark.parametrize(
+    ("framing", "size", "expected"),
+    [
+        ("centre", (60, 40), (14, 4, 46, 36)),
+        ("centre", (80, 160), (8, 48, 72, 112)),
+        ("squash", (80, 160), (8, 16, 72, 144)),
+        ("centre", (6000, 40), (2984, 4, 3016, 36)),
+    ],
+)
+def test_it_is_known_where_the_frame_lies(
+    framing: str, size: tuple[int, int], expected: tuple[int, ...]
+) -> None:
+    left, top, right, bottom = PreprocessSpec(40, 32, framing=framing).shown(size)
+    edges = (left * size[0], top * size[1], right * size[0], bottom * size[1])
+    assert edges == pytest.approx(expected)
+
+
 def test_the_far_ends_of_a_strip_change_nothing() -> None:
     strip = picture(size=(6000, 40))
     middle = strip.crop((2900, 0, 3100, 40))

@@ -1,0 +1,114 @@
+"""Claims with a lease, for every kind of work that is a row.
+
+A worker claims rows and ends each one with the token of its claim. Whoever has lost the lease (it
+was silent for too long, or the work was cancelled) can no longer change the row.
+"""
+
+import datetime as dt
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import select, update
+
+from webapp.assessments.models import MAX_ATTEMPTS, PAUSES_SECONDS, Failure, Leased, State
+from webapp.assessments.queries import in_state
+from webapp.db import db, now, transaction
+
+EXPIRED_AT_ONCE = 100
+
+Work = TypeVar("Work", bound=Leased)
+
+
+@dataclass(frozen=True)
+class FailedAttempt:
+    """What kept a model from saying anything."""
+
+    error: str
+    failure: Failure
+
+
+def take(kind: type[Leased], ids: Sequence[int], *, worker: str, lease_seconds: int) -> str:
+    """Claim rows that were found waiting, and locked; returns the token of their lease."""
+    token = secrets.token_hex(16)
+    moment = now()
+    db.session.execute(
+        update(kind)
+        .where(kind.id.in_(ids), in_state(State.SCHEDULED, kind))
+        .values(
+            state=State.IN_PROGRESS,
+            attempt_count=kind.attempt_count + 1,
+            lease_token=token,
+            lease_expires_at=moment + dt.timedelta(seconds=lease_seconds),
+            not_before_at=None,
+            claimed_by=worker,
+            started_at=moment,
+        )
+    )
+    return token
+
+
+def extend(kind: type[Leased], *, lease_token: str, lease_seconds: int) -> bool:
+    """Keep what one claim took for longer. False if nothing of it is held any more."""
+    with transaction():
+        held = db.session.scalars(
+            select(kind.id)
+            .where(in_state(State.IN_PROGRESS, kind), kind.lease_token == lease_token)
+            .order_by(kind.id)
+            .with_for_update()
+        ).all()
+        if held:
+            db.session.execute(
+                update(kind)
+                .where(kind.id.in_(held))
+                .values(lease_expires_at=now() + dt.timedelta(seconds=lease_seconds))
+            )
+    return bool(held)
+
+
+def expired(kind: type[Work]) -> Sequence[Work]:
+    """Some rows whose worker went silent, locked, in an open `transaction()`."""
+    return db.session.scalars(
+        select(kind)
+        .where(in_state(State.IN_PROGRESS, kind), kind.lease_expires_at < now())
+        .order_by(kind.lease_expires_at)
+        .limit(EXPIRED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def went_silent(work: Leased) -> FailedAttempt:
+    """What is written of an attempt whose lease has run out."""
+    return FailedAttempt(f"{work.claimed_by} went silent", Failure.WORKER_LOST)
+
+
+def end_attempt(work: Leased, attempt: FailedAttempt) -> bool:
+    """The work waits for a while and then for a worker again; True if it has failed for good."""
+    work.last_error = attempt.error
+    let_go(work)
+    if work.attempt_count >= MAX_ATTEMPTS or attempt.failure.is_final:
+        work.state = State.FAILED
+        work.failure = attempt.failure
+        return True
+    work.state = State.SCHEDULED
+    if attempt.failure is not Failure.WORKER_LOST:  # that took long enough
+        pause_seconds = PAUSES_SECONDS[work.attempt_count - 1]
+        work.not_before_at = now() + dt.timedelta(seconds=pause_seconds)
+    return False
+
+
+def back_to_the_queue(work: Leased) -> None:
+    """Give work that was ended its attempts anew."""
+    work.state = State.SCHEDULED
+    work.scheduled_at = now()
+    work.not_before_at = None
+    work.attempt_count = 0
+    work.failure = None
+
+
+def let_go(work: Leased) -> None:
+    """Nobody holds the work any more."""
+    work.lease_token = None
+    work.lease_expires_at = None

@@ -1,0 +1,51 @@
+"""Explanations: the rows that are the work, and what came of it."""
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from webapp.assessments.models import AssessedImage, Leased, lease_checks
+from webapp.catalogue.models import Finding
+from webapp.db import Base
+
+
+class Explanation(Leased, Base):
+    """Why one finding has its probability in one image: scheduled, claimed, and ended once."""
+
+    __tablename__ = "explanations"
+    __table_args__ = (
+        UniqueConstraint("assessed_image_id", "finding_id"),
+        *lease_checks(),
+        CheckConstraint(
+            "(state = 'completed') = (completed_at IS NOT NULL)", name="completed_at_when_made"
+        ),
+        CheckConstraint(
+            "state <> 'completed' OR (metadata_effects IS NOT NULL AND engine IS NOT NULL"
+            " AND code_version IS NOT NULL)",
+            name="explained_when_made",
+        ),
+        Index(
+            "ix_explanations_claimable",
+            "id",
+            "not_before_at",
+            sqlite_where=text("state = 'scheduled'"),
+            postgresql_where=text("state = 'scheduled'"),
+        ),
+        Index(
+            "ix_explanations_leased",
+            "lease_expires_at",
+            sqlite_where=text("state = 'in_progress'"),
+            postgresql_where=text("state = 'in_progress'"),
+        ),
+    )
+
+    assessed_image_id: Mapped[int] = mapped_column(ForeignKey("assessed_images.id"))
+    finding_id: Mapped[int] = mapped_column(ForeignKey("findings.id"))
+    heat_map_sha256: Mapped[str | None] = mapped_column(String(64))
+    """A stored PNG to be laid over the whole image; None also where there is nothing to be shown:
+    no part of the image speaks for the finding, or the network has no layer that lies over it."""
+    metadata_effects: Mapped[dict[str, float] | None] = mapped_column(JSON)
+    """By each known particular that the model reads: the finding's probability as it was given,
+    less what it is without that particular."""
+
+    assessed_image: Mapped[AssessedImage] = relationship()
+    finding: Mapped[Finding] = relationship()

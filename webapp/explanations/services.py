@@ -1,0 +1,180 @@
+"""Ask for an explanation, claim it, complete it, fail: as assessments are, with the same leases."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from webapp import audit
+from webapp.accounts.models import User
+from webapp.assessments import leases
+from webapp.assessments.leases import FailedAttempt
+from webapp.assessments.models import AssessedImage, Assessment, Failure, State
+from webapp.assessments.queries import expired_count, is_due
+from webapp.db import db, now, transaction
+from webapp.errors import Conflict, Invalid
+from webapp.explanations.models import Explanation
+from webapp.queue import ring_to_explain_after_commit
+from webapp.registry.models import ModelVersion
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One explanation that a worker holds, with everything that it needs to make it."""
+
+    explanation_id: int
+    lease_token: str
+    bundle_sha256: str
+    image_sha256: str
+    finding: str
+    """Its code."""
+    metadata: Mapping[str, Any]
+    """The raw values, as they were fed."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What a model says of how it came to a probability."""
+
+    heat_map_sha256: str | None
+    metadata_effects: Mapping[str, float]
+    engine: str
+    code_version: str
+
+
+def request(*, actor: User, read: AssessedImage, finding_id: int | None = None) -> Explanation:
+    """Have a probability explained, of the finding that the model names unless told otherwise.
+
+    What was asked for before is not made again, unless it failed.
+
+    Raises:
+        Conflict: `no_answer`: the image has none, or it was held back.
+        Invalid: `finding`: the model does not know it.
+    """
+    if read.finding_id is None or read.abstained is not False:
+        raise Conflict("no_answer")
+    wanted = read.finding_id if finding_id is None else finding_id
+    if wanted not in {said.finding_id for said in read.predictions}:
+        raise Invalid("finding")
+    with transaction():
+        # Whoever asks for the same at the same time waits here, and finds the row.
+        db.session.execute(
+            select(AssessedImage.id).where(AssessedImage.id == read.id).with_for_update()
+        )
+        explanation = db.session.scalars(
+            select(Explanation)
+            .where(Explanation.assessed_image_id == read.id, Explanation.finding_id == wanted)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).one_or_none()
+        if explanation is not None and explanation.state is not State.FAILED:
+            return explanation
+        if explanation is None:
+            explanation = Explanation(assessed_image_id=read.id, finding_id=wanted)
+            db.session.add(explanation)
+        leases.back_to_the_queue(explanation)
+        db.session.flush()
+        ring_to_explain_after_commit()
+        audit.record(
+            actor=actor,
+            action="explanation.requested",
+            subject=explanation,
+            case_id=read.assessment.case_id,
+        )
+    return explanation
+
+
+def claim(*, worker: str, bundle_sha256s: Collection[str], lease_seconds: int) -> Claim | None:
+    """Take what has waited longest, of the bundles that the worker has; None if nothing waits."""
+    with transaction():
+        explanation = db.session.scalars(
+            select(Explanation)
+            .join(Explanation.assessed_image)
+            .join(AssessedImage.assessment)
+            .join(Assessment.model_version)
+            .where(is_due(Explanation), ModelVersion.bundle_sha256.in_(bundle_sha256s))
+            .order_by(Explanation.id)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=Explanation)
+        ).one_or_none()
+        if explanation is None:
+            return None
+        read = explanation.assessed_image
+        return Claim(
+            explanation_id=explanation.id,
+            lease_token=leases.take(
+                Explanation, [explanation.id], worker=worker, lease_seconds=lease_seconds
+            ),
+            bundle_sha256=read.assessment.model_version.bundle_sha256,
+            image_sha256=read.image_sha256,
+            finding=explanation.finding.code,
+            metadata=read.assessment.metadata_fed["raw"],
+        )
+
+
+def extend_lease(*, lease_token: str, lease_seconds: int) -> bool:
+    """Keep what one claim took for longer. False if it is not held any more."""
+    return leases.extend(Explanation, lease_token=lease_token, lease_seconds=lease_seconds)
+
+
+def complete(*, claim: Claim, explained: Explained) -> bool:
+    """Write what came of a claim, and end the work. False, and nothing written, if it was lost."""
+    with transaction():
+        explanation = _held(claim)
+        if explanation is None:
+            return False
+        explanation.state = State.COMPLETED
+        explanation.completed_at = now()
+        explanation.heat_map_sha256 = explained.heat_map_sha256
+        explanation.metadata_effects = dict(explained.metadata_effects)
+        explanation.engine = explained.engine
+        explanation.code_version = explained.code_version
+        leases.let_go(explanation)
+        _record("explanation.completed", explanation)
+    return True
+
+
+def fail_attempt(*, claim: Claim, attempt: FailedAttempt) -> bool:
+    """End an attempt that did not succeed: the work waits for a while and then for a worker again,
+    or has failed for good. False, and nothing written, if it was lost."""
+    with transaction():
+        explanation = _held(claim)
+        if explanation is None:
+            return False
+        _end_attempt(explanation, attempt)
+    return True
+
+
+def return_expired_leases() -> int:
+    """End the attempts of workers that went silent; says how many there were."""
+    if not expired_count(Explanation):
+        return 0
+    with transaction():
+        expired = leases.expired(Explanation)
+        for explanation in expired:
+            _end_attempt(explanation, leases.went_silent(explanation))
+    return len(expired)
+
+
+def _held(claim: Claim) -> Explanation | None:
+    """The claimed row, locked, if its lease is still this claim's."""
+    return db.session.scalars(
+        select(Explanation)
+        .where(Explanation.id == claim.explanation_id, Explanation.lease_token == claim.lease_token)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def _end_attempt(explanation: Explanation, attempt: FailedAttempt) -> None:
+    if leases.end_attempt(explanation, attempt):
+        _record("explanation.failed", explanation, failure=attempt.failure)
+    elif attempt.failure is Failure.WORKER_LOST:
+        ring_to_explain_after_commit()
+
+
+def _record(action: str, explanation: Explanation, **detail: Any) -> None:
+    case_id = explanation.assessed_image.assessment.case_id
+    db.session.flush()
+    audit.record(actor=None, action=action, subject=explanation, case_id=case_id, **detail)
