@@ -658,9 +658,21 @@ def test_an_index_answers_the_worklist_by_due(
     assert not [step for step in steps if "Sort" in step or "TEMP B-TREE" in step]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_index_counts_what_waits(clinician: User) -> None:
+    clinic.send(clinician)
+    waiting = queries._matching(clinician, Filters(priority=Priority.ROUTINE))
+    steps = plan_of(queries._count(waiting))
+    assert [step for step in steps if "ix_assessments_by_priority" in step]
+    assert not [step for step in steps if re.search("Seq Scan|SCAN (assessments|cases)", step)]
+
+
 def plan(actor: User, filters: Filters) -> list[str]:
     """How the database finds a page."""
-    statement = queries._slice(queries._matching(actor, filters), filters, 0, 26)
+    return plan_of(queries._slice(queries._matching(actor, filters), filters, 0, 26))
+
+
+def plan_of(statement: sa.Select[int]) -> list[str]:
     compiled = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
     if db.engine.dialect.name == "sqlite":
         return [row[-1] for row in db.session.execute(sa.text(f"EXPLAIN QUERY PLAN {compiled}"))]
