@@ -65,4 +65,5 @@ def _load_models() -> None:
     import webapp.cases.models
     import webapp.catalogue.models
     import webapp.explanations.models
-    import webapp.registry.models  # noqa: F401  (for what importing declares)
+    import webapp.registry.models
+    import webapp.triage.models  # noqa: F401  (for what importing declares)

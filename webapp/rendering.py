@@ -85,11 +85,12 @@ def init_app(app: Flask) -> None:
 
 
 def when(at: dt.datetime) -> Markup:
-    """A `<time>` that says how long ago it was, and the exact moment on hover."""
+    """A `<time>` that says how long ago it was, or how far off it is, and the exact moment on
+    hover."""
     age = now() - at
-    if age < dt.timedelta(seconds=10):
+    if abs(age) < dt.timedelta(seconds=10):
         words = gettext("just now")
-    elif age < dt.timedelta(days=7):
+    elif abs(age) < dt.timedelta(days=7):
         words = format_timedelta(-age, threshold=1, add_direction=True)
     else:
         words = format_datetime(at, DATE_FORMAT)

@@ -1,6 +1,6 @@
 /**
  * Moments in the reader's own time zone. The server writes them in UTC; here the exact ones, and
- * those shown on hover, are written anew, and "3 minutes ago" is kept true.
+ * those shown on hover, are written anew, and "3 minutes ago" or "in 4 hours" is kept true.
  */
 const language = document.documentElement.lang;
 // English with the day before the month, as the server writes it.
@@ -31,8 +31,8 @@ function write(element) {
     return;
   }
   const ageSeconds = (Date.now() - moment) / 1000;
-  const unit = UNITS.find(([, seconds]) => ageSeconds >= seconds);
-  if (unit && ageSeconds < WEEK_SECONDS) {
+  const unit = UNITS.find(([, seconds]) => Math.abs(ageSeconds) >= seconds);
+  if (unit && Math.abs(ageSeconds) < WEEK_SECONDS) {
     element.textContent = relative.format(-Math.round(ageSeconds / unit[1]), unit[0]);
   }
 }

@@ -13,6 +13,7 @@ from sqlalchemy import insert, select
 from webapp import imaging, queue
 from webapp.accounts.models import User
 from webapp.assessments.models import (
+    WITHOUT_ANSWER,
     AssessedImage,
     Assessment,
     Failure,
@@ -24,6 +25,7 @@ from webapp.assessments.services import schedule
 from webapp.cases import services as cases
 from webapp.cases.models import Case, Image, Patient, Sex
 from webapp.catalogue.models import Finding, Priority
+from webapp.catalogue.queries import allowances
 from webapp.db import Base, db, now, transaction
 from webapp.registry.models import ModelVersion
 
@@ -51,6 +53,7 @@ class Archive:
         self.findings = db.session.scalars(
             select(Finding).where(Finding.reading_task_id == self.version.reading_task_id)
         ).all()
+        self.allowed = [allowances()[priority] for priority in Priority]
         self.chance = random.Random(0)
 
     def write(self) -> None:
@@ -122,7 +125,8 @@ class Archive:
         (state,) = self.chance.choices([*STATES], [*STATES.values()])
         best = self.chance.choice(self.findings)
         is_read = state is not State.FAILED
-        raised = best.urgency.rank if state is State.COMPLETED else 0
+        raised = best.urgency if state is State.COMPLETED else WITHOUT_ANSWER
+        rank = max(priority.rank, raised.rank)
         yield (
             Assessment,
             {
@@ -130,7 +134,8 @@ class Archive:
                 "case_id": number,
                 "model_version_id": self.version.id,
                 "purpose": Purpose.TRIAGE,
-                "priority_rank": max(priority.rank, raised),
+                "priority_rank": rank,
+                "due_at": moment + self.allowed[rank],
                 "metadata_fed": {"raw": {"age": number % 90}, "missing": ["localization"]},
                 "metadata_encoded": {"vector": []} if is_read else None,
                 "input_sha256": sha256,

@@ -545,3 +545,50 @@ def test_a_dropped_image_and_a_photo_join_the_list_and_are_sent_with_progress(
     with ward.app.app_context():
         case = db.session.get_one(Case, int(page.url.rpartition("/")[2]))
         assert len(case.images) == 2
+
+
+def test_keys_move_from_case_to_case(ward: Ward, visit: Callable[..., Page]) -> None:
+    first, second = ward.case(), ward.case()
+    page = visit("/cases")
+    links = page.locator(".case-row__link")
+    help_ = page.get_by_role("dialog", name="Keys of the worklist")
+
+    page.keyboard.press("ArrowDown")  # scrolls, since no case has the focus
+    expect(page.locator(".case-row__link:focus")).to_have_count(0)
+    page.keyboard.press("j")
+    expect(links.nth(0)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("j")  # there is none further down
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(links.nth(0)).to_be_focused()
+
+    page.keyboard.press("?")
+    expect(help_).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("Escape")
+    expect(help_).not_to_be_visible()
+
+    identifier = page.get_by_label("Patient identifier")
+    identifier.press_sequentially("j?k")
+    expect(identifier).to_have_value("j?k")
+    expect(identifier).to_be_focused()
+
+    page.get_by_role("button", name="Keys").click()
+    help_.get_by_label("Use these keys in this browser").uncheck()
+    help_.get_by_role("button", name="Close").click()
+    page.keyboard.press("j")
+    expect(page.locator(".case-row__link:focus")).to_have_count(0)
+    page.reload()
+    page.keyboard.press("?")
+    expect(help_).not_to_be_visible()
+
+    page.get_by_role("button", name="Keys").click()
+    help_.get_by_label("Use these keys in this browser").check()
+    help_.get_by_role("button", name="Close").click()
+    links.nth(0).focus()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"/cases/{second}$"))
+    assert first < second

@@ -1,5 +1,6 @@
 """Rows are the work: what may happen to one, and what may not. On SQLite and on PostgreSQL."""
 
+import dataclasses
 import datetime as dt
 import threading
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from webapp.assessments.queries import (
 from webapp.assessments.services import AssessmentResult, Claim, ImageResult
 from webapp.audit import AuditEvent
 from webapp.cases.models import Image, Sex
-from webapp.catalogue.models import Priority
+from webapp.catalogue.models import Allowance, Priority
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
 from webapp.registry.models import ModelVersion
@@ -233,6 +234,17 @@ def test_a_reading_that_counts_again_stands_where_the_last_one_stood(schedule: S
     assert again is waiting
     assert again.priority_rank == Priority.STAT.rank
     assert correct(first, Sex.OTHER).priority_rank == Priority.STAT.rank
+
+
+def test_an_abstention_that_counts_again_is_urgent_again(schedule: Schedule) -> None:
+    abstained = schedule()
+    services.complete(claim=claim_one(), result=result(said("calm", 0.5, "blurred")))
+    reread(abstained)
+    correct(abstained, Sex.MALE)
+    services.complete(claim=claim_one(), result=result(said("calm")))
+    db.session.expire_all()
+    assert correct(abstained, Sex.FEMALE) is abstained
+    assert (abstained.state, abstained.priority) == (State.ABSTAINED, Priority.URGENT)
 
 
 def test_input_corrected_back_takes_the_first_assessment_again(schedule: Schedule) -> None:
@@ -643,6 +655,82 @@ def test_only_a_failed_assessment_can_be_retried(schedule: Schedule, people: Peo
     assessment = schedule()
     with pytest.raises(Conflict, match="not_failed"):
         services.retry(actor=people.clinician(), assessment=assessment)
+
+
+# How soon
+
+HOURS = {Priority.ROUTINE: 72, Priority.URGENT: 4, Priority.ASAP: 1, Priority.STAT: 0}
+
+
+def allowed_hours(assessment: Assessment) -> float:
+    reread(assessment)
+    return (assessment.due_at - assessment.case.submitted_at) / dt.timedelta(hours=1)
+
+
+@pytest.mark.parametrize("requested", Priority)
+def test_before_it_is_read_a_case_is_due_as_requested(
+    schedule: Schedule, requested: Priority
+) -> None:
+    assert allowed_hours(schedule(priority=requested)) == HOURS[requested]
+
+
+def shows(supported: tuple[str, ...], reason: str | None = None) -> ImageResult:
+    return dataclasses.replace(said("calm", 0.6, reason), supported=supported)
+
+
+@pytest.mark.parametrize(
+    ("requested", "images", "hours"),
+    [
+        (Priority.ROUTINE, [shows(("calm",))], 72),
+        (Priority.ASAP, [shows(("calm",))], 1),
+        (Priority.ROUTINE, [shows(("calm", "grave"))], 0),
+        (Priority.ROUTINE, [shows(("calm",)), shows(("watch", "grave"))], 0),
+        (Priority.ROUTINE, [shows(("calm",)), shows((), "blurred")], 4),
+        (Priority.ASAP, [shows(("calm",)), shows((), "blurred")], 1),
+        (Priority.ROUTINE, [shows(("calm",)), shows(("grave",), "blurred")], 0),
+        (Priority.ROUTINE, [shows((), "blurred"), shows((), "blurred")], 4),
+        (Priority.STAT, [shows((), "blurred"), shows((), "blurred")], 0),
+    ],
+    ids=[
+        "nothing found",
+        "as requested",
+        "over its mark, not the answer",
+        "over its mark in another image",
+        "an image without an answer",
+        "an image without an answer, requested sooner",
+        "over its mark in an image without an answer",
+        "abstained",
+        "abstained, requested sooner",
+    ],
+)
+def test_once_it_is_read_the_shortest_allowance_counts(
+    schedule: Schedule, requested: Priority, images: list[ImageResult], hours: int
+) -> None:
+    assessment = schedule(priority=requested, image_sha256s=("a" * 64, "b" * 64)[: len(images)])
+    assert services.complete(claim=claim_one(), result=result(*images))
+    assert allowed_hours(assessment) == hours
+    assert HOURS[assessment.priority] == hours
+
+
+def test_a_case_that_failed_is_due_as_one_without_an_answer(schedule: Schedule) -> None:
+    assessment = schedule()
+    services.fail_attempt(claim=claim_one(), error="torn", failure=Failure.UNREADABLE_IMAGE)
+    assert allowed_hours(assessment) == 4
+
+
+def test_what_a_priority_allows_is_data(schedule: Schedule) -> None:
+    with transaction():
+        db.session.get_one(Allowance, Priority.ASAP).minutes = 30
+    assert allowed_hours(schedule(priority=Priority.ASAP)) == 0.5
+
+
+def test_a_correction_leaves_a_case_as_soon_due_until_it_is_read_anew(schedule: Schedule) -> None:
+    old = schedule()
+    services.complete(claim=claim_one(), result=result(said("grave")))
+    new = correct(reread(old), Sex.MALE)
+    assert allowed_hours(new) == 0
+    services.complete(claim=claim_one(), result=result(said("calm")))
+    assert allowed_hours(new) == 72
 
 
 # What the database refuses

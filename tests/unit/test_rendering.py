@@ -33,9 +33,11 @@ def page(tmp_path: Path) -> Flask:
         (dt.timedelta(minutes=3), "3 minutes ago"),
         (dt.timedelta(hours=5), "5 hours ago"),
         (dt.timedelta(days=6), "6 days ago"),
+        (dt.timedelta(hours=-4), "in 4 hours"),
+        (dt.timedelta(days=-3), "in 3 days"),
     ],
 )
-def test_a_recent_moment_is_told_by_its_age(page: Flask, ago: dt.timedelta, words: str) -> None:
+def test_a_near_moment_is_told_by_how_far_it_is(page: Flask, ago: dt.timedelta, words: str) -> None:
     with page.test_request_context():
         assert f">{words}</time>" in rendering.when(now() - ago)
 

@@ -1,3 +1,5 @@
+import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +9,11 @@ from flask import Flask
 from tests import clinic
 from tests.conftest import Browser, People
 from webapp.accounts.models import User
+from webapp.assessments import services as assessments
 from webapp.cases.models import Case
 from webapp.catalogue.models import Priority
+from webapp.db import db
+from webapp.registry.models import ModelVersion
 from webapp.triage import queries
 
 
@@ -47,7 +52,85 @@ def test_what_cannot_wait_is_on_top(app: Flask, desk: Browser, clinician: User, 
         clinic.send(clinician, identifier="B-1", priority=Priority.STAT)
         clinic.send(clinician, identifier="C-1", priority=Priority.STAT)
     rows = shown(desk).partition("<tbody>")[2]
-    assert rows.index("C-1") < rows.index("B-1") < rows.index("A-1")
+    assert rows.index("B-1") < rows.index("C-1") < rows.index("A-1")
+
+
+def due_cell(page: str) -> str:
+    """What the first row says of when it is due, without markup."""
+    cell = re.search(r'<td class="case-row__due".*?</td>', page, re.DOTALL)
+    assert cell
+    return " ".join(re.sub("<[^>]+>", " ", cell.group()).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        ({}, "Routine As requested: due in 3 days"),
+        ({"finding": "grave"}, "Immediately Overdue Grave 90 %: due just now"),
+        (
+            {"finding": "calm", "supported": ("calm", "grave")},
+            "Immediately Overdue Grave 5 %, over its 4 % mark: due just now",
+        ),
+        (
+            {"abstained": True, "supported": ("grave",)},
+            "Immediately Overdue Grave 5 %, over its 4 % mark, in an image without an answer:"
+            " due just now",
+        ),
+        ({"abstained": True}, "Urgent Without an answer: due in 4 hours"),
+    ],
+    ids=["calm", "grave", "over its mark", "over its mark, abstained", "abstained"],
+)
+def test_it_says_why_a_case_is_due_when_it_is(
+    app: Flask, desk: Browser, case: Case, read: dict[str, Any], words: str
+) -> None:
+    with app.app_context():
+        version = db.session.query(ModelVersion).one()
+        points = {"operating_points": {"grave": {"threshold": 0.04}}}
+        version.manifest = version.manifest | points
+        db.session.commit()
+        clinic.read(case, **read)
+    assert due_cell(shown(desk)) == words
+
+
+def test_what_is_due_is_marked_as_overdue_later(app: Flask, desk: Browser, case: Case) -> None:
+    assert due_cell(shown(desk)) == "Routine As requested: due in 3 days"
+    with app.app_context():
+        clinic.let_wait(case, dt.timedelta(hours=74))
+    assert due_cell(shown(desk)) == "Routine Overdue As requested: due 2 hours ago"
+
+
+def test_a_case_that_failed_and_waits_again_says_so(app: Flask, desk: Browser, case: Case) -> None:
+    with app.app_context():
+        assessment = clinic.fail(case)
+    assert due_cell(shown(desk)) == "Urgent Without an answer: due in 4 hours"
+    with app.app_context():
+        actor = db.session.query(User).order_by(User.id).first()
+        assessments.retry(actor=actor, assessment=db.session.merge(assessment))
+    assert due_cell(shown(desk)) == "Urgent Kept from an earlier reading: due in 4 hours"
+
+
+def test_it_counts_what_waits_by_priority(
+    app: Flask, desk: Browser, clinician: User, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.app_context():
+        for _ in range(2):
+            clinic.send(clinician, priority=Priority.ASAP)
+        clinic.send(people.clinician(), priority=Priority.ASAP)
+        clinic.read(clinic.send(clinician), abstained=True)
+
+    def counts(query: str = "") -> dict[str, str]:
+        found = re.findall(
+            r'href="/cases\?priority=(\w+)".*?urgency__count">(.*?)</span> ',
+            shown(desk, query),
+            re.S,
+        )
+        return {priority: re.sub("<[^>]+>", "", count) for priority, count in found}
+
+    assert counts() == {"stat": "0", "asap": "2", "urgent": "1", "routine": "0"}
+    assert counts("?priority=stat") == counts()
+    assert 'aria-current="true"' in shown(desk, "?priority=asap").partition("<nav class=")[2]
+    monkeypatch.setattr(queries, "COUNT_CAP", 1)
+    assert counts()["asap"].startswith("1+")
 
 
 def test_it_asks_for_news_only_while_something_is_open(

@@ -24,6 +24,8 @@ ACTIONS = {
     "case.submitted": _l("Sent a case"),
     "case.opened": _l("Opened a case"),
     "case.searched": _l("Searched for a patient"),
+    "filter.saved": _l("Saved filters of the worklist"),
+    "filter.removed": _l("Removed saved filters of the worklist"),
     "patient.opened": _l("Opened a patient"),
     "patient.corrected": _l("Corrected a patient's particulars"),
     "image.opened": _l("Opened an image"),
@@ -50,6 +52,7 @@ _SUBJECTS = {
     "Assessment": _l("Assessment"),
     "Explanation": _l("Heat map"),
     "ModelVersion": _l("Model"),
+    "SavedFilter": _l("Saved filters"),
 }
 
 _NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion"}

@@ -20,12 +20,18 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.cases.models import Case, Image
 from webapp.catalogue.models import Finding, Priority
-from webapp.db import Base, value_enum
+from webapp.db import Base, now, value_enum
 from webapp.registry.models import ModelVersion
 
 MAX_ATTEMPTS = 3
 PAUSES_SECONDS = (5, 60)
 """After the first failed attempt, and after the second: a store that is away comes back."""
+
+
+WITHOUT_ANSWER = Priority.URGENT
+"""Somebody has to read an image that a model gave no answer for, and before what has one."""
+
+_IS_CURRENT = text("superseded_at IS NULL AND purpose = 'triage'")
 
 
 class State(enum.StrEnum):
@@ -179,23 +185,31 @@ class Assessment(Leased, Base):
             "state",
             "case_id",
             "priority_rank",
-            sqlite_where=text("superseded_at IS NULL AND purpose = 'triage'"),
-            postgresql_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+            sqlite_where=_IS_CURRENT,
+            postgresql_where=_IS_CURRENT,
         ),
         Index(
             "ix_assessments_by_priority",
             "priority_rank",
             "case_id",
             "state",
-            sqlite_where=text("superseded_at IS NULL AND purpose = 'triage'"),
-            postgresql_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+            sqlite_where=_IS_CURRENT,
+            postgresql_where=_IS_CURRENT,
+        ),
+        *(
+            Index(name, *columns, sqlite_where=_IS_CURRENT, postgresql_where=_IS_CURRENT)
+            for name, *columns in (
+                ("ix_assessments_by_due", "due_at", "case_id", "state", "priority_rank"),
+                ("ix_assessments_by_state_due", "state", "due_at", "case_id", "priority_rank"),
+                ("ix_assessments_by_priority_due", "priority_rank", "due_at", "case_id", "state"),
+            )
         ),
         Index(
             "uq_assessments_current",
             "case_id",
             unique=True,
-            sqlite_where=text("superseded_at IS NULL AND purpose = 'triage'"),
-            postgresql_where=text("superseded_at IS NULL AND purpose = 'triage'"),
+            sqlite_where=_IS_CURRENT,
+            postgresql_where=_IS_CURRENT,
         ),
     )
 
@@ -204,9 +218,12 @@ class Assessment(Leased, Base):
     purpose: Mapped[Purpose] = mapped_column(value_enum(Purpose))
     priority_rank: Mapped[int]
     """`Priority.rank` as requested for the case, so that the most urgent is claimed first; once it
-    is read, the higher of what was requested and what was found, so that what cannot wait is on
-    top; at least urgent where there is no answer, abstained or failed. A reading that supersedes an
-    urgent one begins where that one stood."""
+    is read, the highest of what was requested, what was found in any image, and `WITHOUT_ANSWER`
+    where it failed or an image has no answer. A reading that supersedes an urgent one begins where
+    that one stood."""
+    due_at: Mapped[dt.datetime]
+    """When somebody has to have looked at the case, which is the order of the worklist: when it was
+    sent, and what the shortest of the same priorities allows."""
 
     metadata_fed: Mapped[dict[str, Any]] = mapped_column(JSON)
     """`raw` values and which were `missing`, when the work was scheduled; never changed after."""
@@ -235,6 +252,10 @@ class Assessment(Leased, Base):
         """How soon the case must be looked at: as was requested, or sooner for what was found or
         because there is no answer."""
         return list(Priority)[self.priority_rank]
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.due_at < now()
 
 
 class AssessedImage(Base):

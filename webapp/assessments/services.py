@@ -4,6 +4,7 @@ Whoever changes rows locks all of them, by their numbers, before anything goes o
 which only one at a time may write: so nobody waits for a row who keeps others from the record.
 """
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from webapp.accounts.models import User
 from webapp.assessments import leases
 from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import (
+    WITHOUT_ANSWER,
     AssessedImage,
     Assessment,
     Failure,
@@ -28,7 +30,7 @@ from webapp.assessments.models import (
 from webapp.assessments.queries import expired_count, in_state, is_due
 from webapp.cases.models import Case, Sex
 from webapp.catalogue.models import Finding, Priority
-from webapp.catalogue.queries import findings_by_code
+from webapp.catalogue.queries import allowances, findings_by_code
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
 from webapp.queue import ring_after_commit
@@ -102,13 +104,18 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
         assessment = next((row for row in same if row.input_sha256 == input_sha256), None)
         if current is not None and current is not assessment:
             _supersede(current)
+        allowed = allowances()
         if assessment is None:
             assessment = _new_assessment(case, version, purpose, fed, input_sha256)
+            _set_urgency(assessment, {case.priority}, allowed)
             db.session.add(assessment)
         assessment.superseded_at = None
         if current is not None and assessment.state is not State.COMPLETED:
             # What was found to be urgent stays so until it has been read anew.
-            assessment.priority_rank = max(case.priority.rank, current.priority_rank)
+            priorities = {case.priority, current.priority}
+            if assessment.state in (State.ABSTAINED, State.FAILED):
+                priorities.add(assessment.priority)
+            _set_urgency(assessment, priorities, allowed)
         if assessment.state is State.CANCELLED:
             leases.back_to_the_queue(assessment)
         db.session.flush()
@@ -170,10 +177,11 @@ def complete(*, claim: Claim, result: AssessmentResult) -> bool:
     """Write what the model said, and end the work. False, and nothing written, if it was lost.
 
     The answer for the case is the most severe finding among the images that the model answered
-    for; it abstained on the case if it abstained on every image. The case then has the higher
-    priority of what was requested and what was found, which may be lower than what an earlier
-    reading had found. Without an answer, because the model abstained or the reading failed for
-    good, it is at least urgent, and keeps a higher priority that it had.
+    for; it abstained on the case if it abstained on every image. The case then has the highest
+    priority of what was requested, what each image is said to show, and every finding that is
+    supported on any image, which may be lower than what an earlier reading had found. With an image
+    without an answer it is at least urgent. Without any answer, because the model abstained or the
+    reading failed for good, it also keeps a higher priority that it had.
     """
     return end_all(outcomes=[(claim, result)]) == {claim.assessment_id}
 
@@ -191,12 +199,13 @@ def end_all(*, outcomes: Sequence[tuple[Claim, AssessmentResult | FailedAttempt]
         held = _held([claim for claim, _ in outcomes])
         task_ids = {assessment.model_version.reading_task_id for assessment in held.values()}
         findings = {task_id: findings_by_code(task_id) for task_id in task_ids}
+        allowed = allowances()
         predictions: list[dict[str, Any]] = []
         for claim, outcome in outcomes:
             assessment = held.get(claim.assessment_id)
             if assessment is not None and isinstance(outcome, AssessmentResult):
                 known = findings[assessment.model_version.reading_task_id]
-                predictions += _answer(assessment, outcome, known)
+                predictions += _answer(assessment, outcome, known, allowed)
         if predictions:
             db.session.execute(insert(Prediction), predictions)
         for claim, outcome in outcomes:
@@ -204,7 +213,7 @@ def end_all(*, outcomes: Sequence[tuple[Claim, AssessmentResult | FailedAttempt]
             if assessment is None:
                 continue
             if isinstance(outcome, FailedAttempt):
-                _end_attempt(assessment, outcome)
+                _end_attempt(assessment, outcome, allowed)
                 continue
             audit.record(
                 actor=None,
@@ -229,11 +238,15 @@ def hold(*, claims: Sequence[Claim]) -> None:
 
 
 def _answer(
-    assessment: Assessment, result: AssessmentResult, findings: Mapping[str, Finding]
+    assessment: Assessment,
+    result: AssessmentResult,
+    findings: Mapping[str, Finding],
+    allowed: Mapping[Priority, dt.timedelta],
 ) -> list[dict[str, Any]]:
     """Fill in a row and its images; returns the predictions that belong to them."""
     predictions = []
     answers = []
+    priorities = {assessment.case.priority}
     for image, said in zip(assessment.images, result.images, strict=True):
         probabilities = {
             code: min(max(float(value), 0.0), 1.0) for code, value in said.probabilities.items()
@@ -254,6 +267,8 @@ def _answer(
             for code, probability in probabilities.items()
         ]
         answers.append((findings[named], probabilities[named], said.abstained))
+        priorities |= {findings[code].urgency for code in said.supported}
+        priorities.add(WITHOUT_ANSWER if said.abstained else findings[named].urgency)
     abstained = all(image_abstained for _, _, image_abstained in answers)
     finding, probability, _ = max(
         (answer for answer in answers if abstained or not answer[2]),
@@ -264,9 +279,8 @@ def _answer(
     assessment.finding_id = finding.id
     assessment.probability = probability
     if abstained:
-        _raise_without_answer(assessment)
-    else:
-        assessment.priority_rank = max(assessment.case.priority.rank, finding.urgency.rank)
+        priorities.add(assessment.priority)
+    _set_urgency(assessment, priorities, allowed)
     assessment.metadata_encoded = dict(result.metadata_encoded)
     assessment.engine = result.engine
     assessment.code_version = result.code_version
@@ -281,8 +295,9 @@ def return_expired_leases() -> int:
         return 0
     with transaction():
         expired = leases.expired(Assessment)
+        allowed = allowances()
         for assessment in expired:
-            _end_attempt(assessment, leases.went_silent(assessment))
+            _end_attempt(assessment, leases.went_silent(assessment), allowed)
     return len(expired)
 
 
@@ -318,7 +333,6 @@ def _new_assessment(
         case=case,
         model_version=version,
         purpose=purpose,
-        priority_rank=case.priority.rank,
         metadata_fed=fed,
         input_sha256=input_sha256,
         state=State.SCHEDULED,
@@ -349,12 +363,14 @@ def _held(claims: Sequence[Claim]) -> dict[int, Assessment]:
     return {row.id: row for row in rows if row.lease_token == tokens[row.id]}
 
 
-def _end_attempt(assessment: Assessment, attempt: FailedAttempt) -> None:
+def _end_attempt(
+    assessment: Assessment, attempt: FailedAttempt, allowed: Mapping[Priority, dt.timedelta]
+) -> None:
     if not leases.end_attempt(assessment, attempt):
         if attempt.failure is Failure.WORKER_LOST:
             ring_after_commit()
         return
-    _raise_without_answer(assessment)
+    _set_urgency(assessment, {assessment.priority, WITHOUT_ANSWER}, allowed)
     db.session.flush()
     audit.record(
         actor=None,
@@ -366,9 +382,16 @@ def _end_attempt(assessment: Assessment, attempt: FailedAttempt) -> None:
     )
 
 
-def _raise_without_answer(assessment: Assessment) -> None:
-    """Somebody has to read the case, and before what has an answer."""
-    assessment.priority_rank = max(assessment.priority_rank, Priority.URGENT.rank)
+def _set_urgency(
+    assessment: Assessment,
+    priorities: Collection[Priority],
+    allowed: Mapping[Priority, dt.timedelta],
+) -> None:
+    """The highest of the priorities that a case has for one reason or another, and the shortest
+    time that they allow."""
+    assessment.priority_rank = max(priority.rank for priority in priorities)
+    shortest = min(allowed[priority] for priority in priorities)
+    assessment.due_at = assessment.case.submitted_at + shortest
 
 
 def _supersede(assessment: Assessment) -> None:

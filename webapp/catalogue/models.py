@@ -1,10 +1,10 @@
-"""Reading tasks and findings."""
+"""Reading tasks and findings, and how long what is urgent may wait."""
 
 import datetime as dt
 import enum
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.db import Base, value_enum
@@ -80,3 +80,13 @@ class Finding(Base):
     recommendation: Mapped[str] = mapped_column(Text)
 
     reading_task: Mapped[ReadingTask] = relationship(back_populates="findings")
+
+
+class Allowance(Base):
+    """How long what has a priority may wait, counted from when it was sent."""
+
+    __tablename__ = "allowances"
+    __table_args__ = (CheckConstraint("minutes >= 0", name="minutes_not_negative"),)
+
+    priority: Mapped[Priority] = mapped_column(value_enum(Priority), primary_key=True)
+    minutes: Mapped[int]

@@ -1,8 +1,10 @@
-"""What can be asked for, and what can be found."""
+"""What can be asked for, what can be found, and how long it may wait."""
+
+import datetime as dt
 
 from sqlalchemy import select
 
-from webapp.catalogue.models import Finding, ReadingTask
+from webapp.catalogue.models import Allowance, Finding, Priority, ReadingTask
 from webapp.db import db
 
 
@@ -17,3 +19,9 @@ def findings_by_code(reading_task_id: int) -> dict[str, Finding]:
         select(Finding).where(Finding.reading_task_id == reading_task_id).order_by(Finding.position)
     )
     return {finding.code: finding for finding in rows}
+
+
+def allowances() -> dict[Priority, dt.timedelta]:
+    """How long what has a priority may wait, counted from when it was sent."""
+    rows = db.session.scalars(select(Allowance))
+    return {row.priority: dt.timedelta(minutes=row.minutes) for row in rows}

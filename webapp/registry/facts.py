@@ -137,6 +137,13 @@ class Facts:
         return found
 
     @property
+    def thresholds(self) -> dict[str, float]:
+        """From which probability on a finding counts as present, by its code."""
+        points = _within(self._manifest, "operating_points")
+        found = {code: _number(_within(points, code).get("threshold")) for code in points}
+        return {code: threshold for code, threshold in found.items() if threshold is not None}
+
+    @property
     def abstention_limits(self) -> list[str]:
         """When it gives no answer, a sentence each."""
         sentences = []

@@ -40,16 +40,18 @@ from webapp.accounts.models import Site, User
 from webapp.assessments.models import State
 from webapp.cases.models import Image, Patient, Sex
 from webapp.cases.queries import normal_identifier
-from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars
+from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
+from webapp.triage.models import SavedFilter
 from webapp.triage.queries import Filters, Sort
 from webapp.triage.services import Submission, Upload
 
 IDENTIFIER_LENGTH = Patient.identifier.type.length
 OLDEST_YEARS = 130
 NOTE_LENGTH = 4000
+SAVED_NAME_LENGTH = SavedFilter.name.type.length
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -419,7 +421,7 @@ class WorklistForm(Form):
     sort = SelectField(
         _l("Order"),
         choices=_choices(Sort),
-        default=Sort.PRIORITY.value,
+        default=Sort.DUE.value,
     )
 
     def __init__(self, arguments: Any, *, reading_tasks: Sequence[ReadingTask]) -> None:
@@ -437,12 +439,44 @@ class WorklistForm(Form):
             state=_member(State, self.state.data),
             priority=_member(Priority, self.priority.data),
             reading_task_id=self._reading_task_ids.get(self.reading_task.data),
-            sort=_member(Sort, self.sort.data) or Sort.PRIORITY,
+            sort=_member(Sort, self.sort.data) or Sort.DUE,
         )
 
     def arguments(self) -> dict[str, str]:
         """The part of the query string that says the same again."""
         return {name: value for name, value in self.data.items() if value}
+
+    def lasting_arguments(self) -> dict[str, str]:
+        """What of it can be kept under a name: no patient, and nothing that cannot be used."""
+        self.validate()
+        lasting = (field for field in self if field.data and not field.errors)
+        return {field.name: field.data for field in lasting if field is not self.identifier}
+
+
+class SaveFilterForm(FlaskForm):
+    """The name under which filters of the worklist are kept."""
+
+    name = StringField(
+        _l("Name"),
+        [
+            InputRequired(_l("Give the filters a name.")),
+            Length(max=SAVED_NAME_LENGTH, message=_l("At most %(max)d characters.")),
+        ],
+        filters=[lambda text: plain_text(text or "")],
+    )
+
+    def validate_name(self, field: Field) -> None:
+        """Spaces alone are no name."""
+        if not field.data:
+            raise ValidationError(_("Give the filters a name."))
+
+    def explain(self, conflict: Conflict) -> None:
+        """Say what stands against one more."""
+        sentence = _(
+            "You have saved %(limit)s filters already. Remove one first.",
+            limit=conflict.facts["limit"],
+        )
+        self.name.errors = [*self.name.errors, sentence]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """What a clinician may see: the worklist, and how each of its cases stands."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
@@ -18,10 +19,11 @@ from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose, State
 from webapp.cases.models import Case, Patient
 from webapp.cases.queries import visible_site_ids
-from webapp.catalogue.models import Priority, ReadingTask
+from webapp.catalogue.models import Finding, Priority, ReadingTask
 from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
+from webapp.triage.models import SavedFilter
 
 PAGE_SIZE = 25
 MAX_PAGE_NUMBER = 400
@@ -34,9 +36,7 @@ FEW_CASES = 5000
 class Sort(enum.StrEnum):
     """The order of a worklist."""
 
-    PRIORITY = "priority"
-    """Of what is equally urgent, what was sent last is first: cases do not leave the worklist, and
-    years of them would stand above it."""
+    DUE = "due"
     NEWEST = "newest"
     OLDEST = "oldest"
 
@@ -46,7 +46,7 @@ class Sort(enum.StrEnum):
 
 
 _SORT_LABELS = {
-    Sort.PRIORITY: _l("Most urgent first"),
+    Sort.DUE: _l("Due first"),
     Sort.NEWEST: _l("Newest first"),
     Sort.OLDEST: _l("Oldest first"),
 }
@@ -62,7 +62,20 @@ class Filters:
     priority: Priority | None = None
     """How soon it must be looked at, as it is now: a finding may have raised it."""
     reading_task_id: int | None = None
-    sort: Sort = Sort.PRIORITY
+    sort: Sort = Sort.DUE
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A finding of one image that counts for how soon a case is due."""
+
+    finding: Finding
+    probability: float
+    mark: float | None
+    """The model's operating point, which the probability reaches; None where it does not, and the
+    finding is only the answer."""
+    has_answer: bool
+    """Whether the model gave an answer for the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,31 @@ class Row:
     """The current one."""
     unanswered_count: int
     """Images of it that the model gave no answer for."""
+    sign: Sign | None
+    """What makes it as urgent as it is; None where that is not a finding."""
+
+    @property
+    def is_as_requested(self) -> bool:
+        """Nothing has made it more urgent than was asked for."""
+        return self.assessment.priority_rank <= self.case.priority.rank
+
+    @property
+    def lacks_an_answer(self) -> bool:
+        """It failed, or the model held its answer back for an image."""
+        return self.unanswered_count > 0 or self.assessment.state is State.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are, counted no further than `COUNT_CAP`."""
+
+    number: int
+    is_capped: bool
+    """There are more."""
+
+    @classmethod
+    def of(cls, counted: int) -> Self:
+        return cls(min(counted, COUNT_CAP), counted > COUNT_CAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +122,8 @@ class Page:
     number: int
     """From 1."""
     has_next: bool
-    total: int
-    """Cases on all pages, counted no further than `COUNT_CAP`."""
-    total_is_capped: bool
-    """There are more than `total`."""
+    total: Count
+    """Cases on all pages."""
 
 
 def worklist(*, actor: User, filters: Filters, number: int = 1) -> Page:
@@ -97,18 +133,23 @@ def worklist(*, actor: User, filters: Filters, number: int = 1) -> Page:
     """
     number = min(max(number, 1), MAX_PAGE_NUMBER)
     matching = _matching(actor, filters)
-    total = db.session.scalars(
-        select(func.count()).select_from(matching.limit(COUNT_CAP + 1).subquery())
-    ).one()
+    total = db.session.scalars(_count(matching)).one()
     start = (number - 1) * PAGE_SIZE
     ids = db.session.scalars(_slice(matching, filters, start, start + PAGE_SIZE + 1)).all()
     return Page(
         items=_rows(ids[:PAGE_SIZE]),
         number=number,
         has_next=len(ids) > PAGE_SIZE and number < MAX_PAGE_NUMBER,
-        total=min(total, COUNT_CAP),
-        total_is_capped=total > COUNT_CAP,
+        total=Count.of(total),
     )
+
+
+def counts_by_priority(*, actor: User) -> dict[Priority, Count]:
+    """How many cases of each priority wait at the actor's sites, the highest first."""
+    priorities = [*reversed(Priority)]
+    counts = (_count(_matching(actor, Filters(priority=one))) for one in priorities)
+    counted = db.session.execute(select(*(count.scalar_subquery() for count in counts))).one()
+    return dict(zip(priorities, map(Count.of, counted), strict=True))
 
 
 def rows(*, actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
@@ -160,6 +201,13 @@ def case_of_form(*, actor: User, form_token: str) -> Case | None:
     ).one_or_none()
 
 
+def saved_filters(actor: User) -> Sequence[SavedFilter]:
+    """The actor's own, by name."""
+    return db.session.scalars(
+        select(SavedFilter).where(SavedFilter.user_id == actor.id).order_by(SavedFilter.name)
+    ).all()
+
+
 def offered_reading_tasks() -> Sequence[ReadingTask]:
     """The reading tasks that a model serves, by name."""
     return db.session.scalars(
@@ -189,7 +237,7 @@ def _is_current() -> ColumnElement[bool]:
 
 
 def _is_by_reading(filters: Filters) -> bool:
-    return bool(filters.state or filters.priority or filters.sort is Sort.PRIORITY)
+    return bool(filters.state or filters.priority or filters.sort is Sort.DUE)
 
 
 def _matching(actor: User, filters: Filters) -> Select[int]:
@@ -220,12 +268,17 @@ def _matching(actor: User, filters: Filters) -> Select[int]:
     return matching
 
 
+def _count(matching: Select[int]) -> Select[int]:
+    """How many fit, up to one more than is told."""
+    return select(func.count()).select_from(matching.limit(COUNT_CAP + 1).subquery())
+
+
 def _slice(matching: Select[int], filters: Filters, start: int, stop: int) -> Select[int]:
     """Those from `start` to before `stop`, in the order asked for, which an index has from one end
     to the other."""
     case_id = Assessment.case_id if _is_by_reading(filters) else Case.id
     order = {
-        Sort.PRIORITY: (Assessment.priority_rank.desc(), case_id.desc()),
+        Sort.DUE: (Assessment.due_at, case_id),
         Sort.NEWEST: (case_id.desc(),),
         Sort.OLDEST: (case_id.asc(),),
     }
@@ -265,15 +318,48 @@ def _rows(case_ids: Sequence[int]) -> Sequence[Row]:
                 raiseload("*"),
             ),
             joinedload(Assessment.finding),
+            selectinload(Assessment.model_version).load_only(ModelVersion.manifest, raiseload=True),
             raiseload("*"),
         )
     )
     by_case = {assessment.case_id: assessment for assessment in assessments}
     unanswered = _unanswered_counts([assessment.id for assessment in by_case.values()])
+    signs = _signs(by_case.values())
     return [
-        Row(by_case[case_id].case, by_case[case_id], unanswered.get(by_case[case_id].id, 0))
-        for case_id in case_ids
+        Row(reading.case, reading, unanswered.get(reading.id, 0), signs.get(reading.id))
+        for reading in (by_case[case_id] for case_id in case_ids)
     ]
+
+
+def _signs(assessments: Collection[Assessment]) -> dict[int, Sign]:
+    """Of each assessment that findings have made urgent, the one that speaks most clearly."""
+    urgent = {reading.id: reading for reading in assessments if reading.priority_rank > 0}
+    is_the_answer = (Prediction.finding_id == AssessedImage.finding_id) & ~AssessedImage.abstained
+    said = db.session.execute(
+        select(
+            AssessedImage.assessment_id,
+            AssessedImage.abstained,
+            Prediction.probability,
+            Prediction.supported,
+            Finding,
+        )
+        .join(Prediction, Prediction.assessed_image_id == AssessedImage.id)
+        .join(Finding, Prediction.finding_id == Finding.id)
+        .where(AssessedImage.assessment_id.in_(urgent), Prediction.supported | is_the_answer)
+    )
+    signs: dict[int, list[Sign]] = {}
+    for assessment_id, abstained, probability, supported, finding in said:
+        reading = urgent[assessment_id]
+        if finding.urgency is reading.priority:
+            thresholds = reading.model_version.facts.thresholds if supported else {}
+            mark = thresholds.get(finding.code)
+            sign = Sign(finding, probability, mark, has_answer=not abstained)
+            signs.setdefault(assessment_id, []).append(sign)
+    return {assessment_id: max(some, key=_clarity) for assessment_id, some in signs.items()}
+
+
+def _clarity(sign: Sign) -> tuple[bool, bool, int, float]:
+    return sign.has_answer, sign.mark is not None, sign.finding.severity, sign.probability
 
 
 def _unanswered_counts(assessment_ids: Sequence[int]) -> dict[int, int]:

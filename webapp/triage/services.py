@@ -1,6 +1,6 @@
-"""Sending a case to be read, and correcting a patient."""
+"""Sending a case to be read, correcting a patient, and keeping filters of the worklist."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -16,10 +16,13 @@ from webapp.cases.models import Case, Patient, Sex
 from webapp.cases.queries import images_filed_elsewhere, normal_identifier
 from webapp.cases.services import NewImage, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
-from webapp.db import db, transaction
+from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.imaging import CleanImage
 from webapp.triage import queries
+from webapp.triage.models import SavedFilter
+
+MAX_SAVED_FILTERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,39 @@ def retry(*, actor: User, case: Case) -> Assessment:
         raise NotFound("assessment", case_id=case.id)
     assessments.retry(actor=actor, assessment=assessment)
     return assessment
+
+
+def save_filter(*, actor: User, name: str, arguments: Mapping[str, str]) -> SavedFilter:
+    """Keep filters of the worklist under a name; those that had the name are replaced.
+
+    Raises:
+        Conflict: `too_many_filters`: the actor has `limit` of them.
+    """
+    with transaction():
+        db.session.execute(select(User.id).where(User.id == actor.id).with_for_update())
+        kept = queries.saved_filters(actor)
+        saved = next((one for one in kept if one.name == name), None)
+        if saved is None:
+            if len(kept) >= MAX_SAVED_FILTERS:
+                raise Conflict("too_many_filters", limit=MAX_SAVED_FILTERS)
+            saved = SavedFilter(user_id=actor.id, name=name, created_at=now())
+            db.session.add(saved)
+        saved.arguments = dict(arguments)
+        audit.record(actor=actor, action="filter.saved", subject=saved)
+        return saved
+
+
+def remove_filter(*, actor: User, filter_id: int) -> None:
+    """
+    Raises:
+        NotFound: the actor has no such filter.
+    """
+    with transaction():
+        saved = db.session.get(SavedFilter, filter_id)
+        if saved is None or saved.user_id != actor.id:
+            raise NotFound("filter", filter_id=filter_id)
+        db.session.delete(saved)
+        audit.record(actor=actor, action="filter.removed", subject=saved)
 
 
 def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ...]) -> Case:

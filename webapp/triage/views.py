@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import ngettext
 from flask_login import current_user
+from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
 from webapp.accounts.models import User
@@ -29,6 +30,7 @@ from webapp.triage.forms import (
     CorrectionForm,
     ImageCheck,
     NewCaseForm,
+    SaveFilterForm,
     WorklistForm,
     filed_elsewhere,
 )
@@ -51,22 +53,35 @@ def home() -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def worklist() -> ResponseReturnValue:
     """One page of the worklist. Looking for an identifier is on record, without the identifier."""
-    form = WorklistForm(request.args, reading_tasks=queries.offered_reading_tasks())
-    filters = form.filters()
-    page = queries.worklist(
-        actor=_actor(), filters=filters, number=request.args.get("page", 1, type=int)
-    )
-    if filters.identifier:
-        audit.record_look(
-            actor=_actor(),
-            action="case.searched",
-            length=len(filters.identifier),
-            count=page.total,
-            count_is_capped=page.total_is_capped,
-        )
-    return render_template(
-        "triage/worklist.html", page=page, filters=form, filter_arguments=form.arguments()
-    )
+    form = _worklist_form(request.args)
+    return _worklist_page(form, SaveFilterForm(), request.args.get("page", 1, type=int))
+
+
+@blueprint.post("/cases/filters")
+@require(Permission.VIEW_CASES)
+def save_filter() -> ResponseReturnValue:
+    """Keep the filters of the worklist under a name."""
+    filters, form = _worklist_form(request.form), SaveFilterForm()
+    if form.validate():
+        try:
+            saved = services.save_filter(
+                actor=_actor(), name=form.name.data, arguments=filters.lasting_arguments()
+            )
+        except Conflict as conflict:
+            form.explain(conflict)
+        else:
+            flash(_("Saved as “%(name)s”.", name=saved.name), "good")
+            return redirect(url_for("triage.worklist", **saved.arguments), 303)
+    return _worklist_page(filters, form), 422
+
+
+@blueprint.post("/cases/filters/<int:filter_id>/remove")
+@require(Permission.VIEW_CASES)
+def remove_filter(filter_id: int) -> ResponseReturnValue:
+    """Forget filters that were kept."""
+    services.remove_filter(actor=_actor(), filter_id=filter_id)
+    flash(_("The saved filters are removed."), "good")
+    return redirect(url_for("triage.worklist"), 303)
 
 
 @blueprint.get("/cases/rows")
@@ -257,6 +272,33 @@ def _record_duplicates(count: int) -> None:
 def _row_number(text: str) -> int | None:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else MAX_ID + 1
     return number if number <= MAX_ID else None
+
+
+def _worklist_form(arguments: MultiDict[str, str]) -> WorklistForm:
+    return WorklistForm(arguments, reading_tasks=queries.offered_reading_tasks())
+
+
+def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 1) -> str:
+    filters = form.filters()
+    page = queries.worklist(actor=_actor(), filters=filters, number=number)
+    if filters.identifier:
+        audit.record_look(
+            actor=_actor(),
+            action="case.searched",
+            length=len(filters.identifier),
+            count=page.total.number,
+            count_is_capped=page.total.is_capped,
+        )
+    return render_template(
+        "triage/worklist.html",
+        page=page,
+        counts=queries.counts_by_priority(actor=_actor()),
+        filters=form,
+        filter_arguments=form.arguments(),
+        is_filtered=bool(request.query_string) or request.method == "POST",
+        saved_filters=queries.saved_filters(_actor()),
+        save_form=save_form,
+    )
 
 
 def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
