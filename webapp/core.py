@@ -64,4 +64,5 @@ def _load_models() -> None:
     import webapp.assessments.models
     import webapp.cases.models
     import webapp.catalogue.models
-    import webapp.registry.models  # noqa: F401  (for what importing declares)
+    import webapp.registry.models
+    import webapp.reviews.models  # noqa: F401  (for what importing declares)

@@ -20,6 +20,7 @@ class Permission(enum.StrEnum):
 
     VIEW_CASES = "view_cases"
     SUBMIT_CASES = "submit_cases"
+    REVIEW_CASES = "review_cases"
     VIEW_MODELS = "view_models"
     MANAGE_USERS = "manage_users"
     READ_AUDIT = "read_audit"
@@ -43,7 +44,12 @@ class Role(enum.StrEnum):
 _LABELS = {Role.CLINICIAN: _l("Clinician"), Role.ADMINISTRATOR: _l("Administrator")}
 _GRANTS = {
     Role.CLINICIAN: frozenset(
-        {Permission.VIEW_CASES, Permission.SUBMIT_CASES, Permission.VIEW_MODELS}
+        {
+            Permission.VIEW_CASES,
+            Permission.SUBMIT_CASES,
+            Permission.REVIEW_CASES,
+            Permission.VIEW_MODELS,
+        }
     ),
     Role.ADMINISTRATOR: frozenset(
         {Permission.MANAGE_USERS, Permission.VIEW_MODELS, Permission.READ_AUDIT}

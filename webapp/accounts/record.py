@@ -24,10 +24,16 @@ ACTIONS = {
     "case.submitted": _l("Sent a case"),
     "case.opened": _l("Opened a case"),
     "case.searched": _l("Searched for a patient"),
+    "case.taken": _l("Took a case"),
+    "case.handed_over": _l("Handed a case over"),
+    "case.released": _l("Released a case"),
+    "case.voided": _l("Voided a case"),
     "patient.opened": _l("Opened a patient"),
     "patient.corrected": _l("Corrected a patient's particulars"),
     "image.opened": _l("Opened an image"),
     "duplicates.shown": _l("Was shown images that are filed for another patient"),
+    "review.signed": _l("Signed a decision"),
+    "review.amended": _l("Amended a signed decision"),
     "assessment.completed": _l("The model gave an answer"),
     "assessment.abstained": _l("The model held its answer back"),
     "assessment.failed": _l("The model could not read a case"),
@@ -44,6 +50,7 @@ _SUBJECTS = {
     "Case": _l("Case"),
     "Image": _l("Image"),
     "Assessment": _l("Assessment"),
+    "Review": _l("Decision"),
     "ModelVersion": _l("Model"),
 }
 
@@ -56,6 +63,8 @@ _SAYS_NOTHING_OF_A_PATIENT = {
     "image_count",
     "patient_id",
     "reading_task",
+    "to_user_id",
+    "version",
 }
 
 

@@ -22,6 +22,8 @@ from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
+from webapp.reviews.models import Review
+from webapp.reviews.queries import latest_reviews
 
 PAGE_SIZE = 25
 MAX_PAGE_NUMBER = 400
@@ -74,6 +76,8 @@ class Row:
     """The current one."""
     unanswered_count: int
     """Images of it that the model gave no answer for."""
+    review: Review | None
+    """The decision that counts; None where nobody has signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +275,14 @@ def _rows(case_ids: Sequence[int]) -> Sequence[Row]:
     )
     by_case = {assessment.case_id: assessment for assessment in assessments}
     unanswered = _unanswered_counts([assessment.id for assessment in by_case.values()])
+    reviews = latest_reviews(case_ids)
     return [
-        Row(by_case[case_id].case, by_case[case_id], unanswered.get(by_case[case_id].id, 0))
+        Row(
+            case=by_case[case_id].case,
+            assessment=by_case[case_id],
+            unanswered_count=unanswered.get(by_case[case_id].id, 0),
+            review=reviews.get(case_id),
+        )
         for case_id in case_ids
     ]
 

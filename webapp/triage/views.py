@@ -24,6 +24,7 @@ from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission, poll, require, signed_in, takes_images
 from webapp.rendering import fragment
+from webapp.reviews.forms import panels
 from webapp.triage import queries, services
 from webapp.triage.forms import (
     CorrectionForm,
@@ -142,7 +143,13 @@ def case(case_id: int) -> ResponseReturnValue:
     case = get_case(actor=_actor(), case_id=case_id)
     assessment, *history = queries.readings(case)
     audit.record_look(actor=_actor(), action="case.opened", subject=case)
-    return render_template("triage/case.html", case=case, assessment=assessment, history=history)
+    return render_template(
+        "triage/case.html",
+        case=case,
+        assessment=assessment,
+        history=history,
+        panels=panels(actor=_actor(), case=case),
+    )
 
 
 @blueprint.get("/cases/<int:case_id>/status")
@@ -151,7 +158,10 @@ def case(case_id: int) -> ResponseReturnValue:
 def case_status(case_id: int) -> ResponseReturnValue:
     """The part of a case's page that says where its assessment stands."""
     case = get_case(actor=_actor(), case_id=case_id)
-    return fragment("triage/_status.html", case=case, assessment=queries.readings(case)[0])
+    assessment = queries.readings(case)[0]
+    # Once the model has ended, what can be decided is another thing.
+    decisions = None if assessment.state.is_open else panels(actor=_actor(), case=case)
+    return fragment("triage/_status.html", case=case, assessment=assessment, panels=decisions)
 
 
 @blueprint.post("/cases/<int:case_id>/retry")

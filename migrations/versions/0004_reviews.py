@@ -1,0 +1,98 @@
+"""Decisions on cases."""
+
+import sqlalchemy as sa
+from alembic import op
+
+import webapp.db
+
+revision = "0004"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+KEPT = ("reviews",)
+"""What people signed or recorded: the database lets nobody change or remove it."""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "reviews",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("assessment_id", sa.Integer(), nullable=True),
+        sa.Column(
+            "decision",
+            sa.Enum(
+                "agree",
+                "override",
+                "uncertain",
+                "void",
+                name="decision",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("finding_id", sa.Integer(), nullable=True),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("form_token", sa.String(length=64), nullable=False),
+        sa.Column("reviewer_id", sa.Integer(), nullable=False),
+        sa.Column("signed_at", webapp.db.UTCDateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_reviews_version_from_one")),
+        sa.CheckConstraint(
+            "(decision IN ('agree', 'override')) = (finding_id IS NOT NULL)",
+            name=op.f("ck_reviews_finding_when_decided"),
+        ),
+        sa.CheckConstraint(
+            "decision <> 'agree' OR assessment_id IS NOT NULL",
+            name=op.f("ck_reviews_agrees_with_an_assessment"),
+        ),
+        sa.CheckConstraint(
+            "(version > 1 OR decision = 'void') = (reason IS NOT NULL)",
+            name=op.f("ck_reviews_reason_when_changed"),
+        ),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_reviews_case_id")),
+        sa.ForeignKeyConstraint(
+            ["assessment_id"], ["assessments.id"], name=op.f("fk_reviews_assessment_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["finding_id"], ["findings.id"], name=op.f("fk_reviews_finding_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["reviewer_id"], ["users.id"], name=op.f("fk_reviews_reviewer_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reviews")),
+        sa.UniqueConstraint("case_id", "version", name=op.f("uq_reviews_case_id_version")),
+        sa.UniqueConstraint("case_id", "form_token", name=op.f("uq_reviews_case_id_form_token")),
+    )
+    # Written out: Alembic would make the table anew on SQLite, and drop what refers to it.
+    op.execute(
+        "ALTER TABLE cases ADD COLUMN assigned_to_id INTEGER"
+        " CONSTRAINT fk_cases_assigned_to_id REFERENCES users (id)"
+    )
+    for table in KEPT:
+        _refuse_changes(table)
+
+
+def downgrade() -> None:
+    for table in reversed(KEPT):
+        op.drop_table(table)
+    op.execute("ALTER TABLE cases DROP COLUMN assigned_to_id")
+
+
+def _refuse_changes(table: str) -> None:
+    sentence = f"{table} are kept as they were signed"
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            f"CREATE TRIGGER {table}_are_kept BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW"
+            f" EXECUTE FUNCTION refuse_change('{sentence}')"
+        )
+        return
+    for change in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_{change.lower()} BEFORE {change} ON {table}"
+            f" BEGIN SELECT RAISE(ABORT, '{sentence}'); END"
+        )

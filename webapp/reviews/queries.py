@@ -1,0 +1,104 @@
+"""What was decided on cases, and what a decision would be made on."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import joinedload
+
+from webapp.accounts.models import Site, User, UserRole
+from webapp.assessments.models import Assessment, State
+from webapp.assessments.queries import current_assessment
+from webapp.cases.models import Case
+from webapp.db import db
+from webapp.permissions import Permission, Role
+from webapp.reviews.models import ReportStatus, Review
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What someone who decides on a case has before them."""
+
+    assessment: Assessment | None
+    """The current one."""
+    review: Review | None
+    """The latest version."""
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is a finding of the model's to agree with."""
+        return self.assessment is not None and self.assessment.state is State.COMPLETED
+
+    @property
+    def mark(self) -> str:
+        """Differs as soon as there is something else to look at."""
+        number, stage = 0, "none"
+        if self.assessment is not None:
+            number, state = self.assessment.id, self.assessment.state
+            stage = "open" if state.is_open else state.value
+        return f"{number} {stage} {self.next_version - 1}"
+
+    @property
+    def next_version(self) -> int:
+        return 1 if self.review is None else self.review.version + 1
+
+    @property
+    def status(self) -> ReportStatus | None:
+        """None as long as neither a model nor a clinician has said anything."""
+        if self.review is not None:
+            return self.review.status
+        is_read = self.assessment is not None and self.assessment.completed_at is not None
+        return ReportStatus.PRELIMINARY if is_read else None
+
+
+def basis(case: Case) -> Basis:
+    """What a decision on a case would be made on, as it is now."""
+    return Basis(current_assessment(case), latest_reviews([case.id]).get(case.id))
+
+
+def reviews(case: Case) -> Sequence[Review]:
+    """All versions of the decision on a case, the latest first."""
+    return db.session.scalars(
+        select(Review)
+        .where(Review.case_id == case.id)
+        .order_by(Review.version.desc())
+        .options(joinedload(Review.finding), joinedload(Review.reviewer))
+    ).all()
+
+
+def latest_reviews(case_ids: Collection[int]) -> dict[int, Review]:
+    """The decisions that count, by the numbers of their cases; none where nobody has signed."""
+    latest = (
+        select(func.max(Review.version))
+        .where(Review.case_id == Case.id)
+        .correlate(Case)
+        .scalar_subquery()
+    )
+    found = db.session.scalars(
+        select(Review)
+        .join(Review.case)
+        .where(Case.id.in_(case_ids), Review.version == latest)
+        .options(joinedload(Review.finding), joinedload(Review.reviewer))
+    )
+    return {review.case_id: review for review in found}
+
+
+def review_of_form(case: Case, form_token: str) -> Review | None:
+    """What this form was signed as, if it was sent before."""
+    return db.session.scalars(
+        select(Review).where(Review.case_id == case.id, Review.form_token == form_token)
+    ).one_or_none()
+
+
+def colleagues(case: Case) -> Sequence[User]:
+    """Those who may decide on a case, by name."""
+    roles = [role for role in Role if Permission.REVIEW_CASES in role.permissions]
+    return db.session.scalars(
+        select(User)
+        .where(
+            User.disabled_at.is_(None),
+            User.user_roles.any(UserRole.role.in_(roles)),
+            User.sites.any(Site.id == case.site_id),
+        )
+        .order_by(User.full_name, User.id)
+    ).all()
