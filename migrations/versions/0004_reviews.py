@@ -10,7 +10,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-KEPT = ("reviews",)
+KEPT = ("reviews", "impressions", "outcomes")
 """What people signed or recorded: the database lets nobody change or remove it."""
 
 
@@ -68,6 +68,68 @@ def upgrade() -> None:
         sa.UniqueConstraint("case_id", "version", name=op.f("uq_reviews_case_id_version")),
         sa.UniqueConstraint("case_id", "form_token", name=op.f("uq_reviews_case_id_form_token")),
     )
+    op.create_table(
+        "impressions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("reader_id", sa.Integer(), nullable=False),
+        sa.Column("finding_id", sa.Integer(), nullable=True),
+        sa.Column("saved_at", webapp.db.UTCDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_impressions_case_id")),
+        sa.ForeignKeyConstraint(["reader_id"], ["users.id"], name=op.f("fk_impressions_reader_id")),
+        sa.ForeignKeyConstraint(
+            ["finding_id"], ["findings.id"], name=op.f("fk_impressions_finding_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_impressions")),
+        sa.UniqueConstraint(
+            "case_id", "reader_id", name=op.f("uq_impressions_case_id_reader_id")
+        ),
+    )
+    op.create_table(
+        "outcomes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("finding_id", sa.Integer(), nullable=True),
+        sa.Column(
+            "source",
+            sa.Enum(
+                "histology",
+                "follow_up",
+                "other",
+                name="outcome_source",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("found_on", sa.Date(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("form_token", sa.String(length=64), nullable=False),
+        sa.Column("recorded_by_id", sa.Integer(), nullable=False),
+        sa.Column("recorded_at", webapp.db.UTCDateTime(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "(finding_id IS NOT NULL AND source <> 'other') OR note <> ''",
+            name=op.f("ck_outcomes_note_when_not_clear"),
+        ),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_outcomes_case_id")),
+        sa.ForeignKeyConstraint(
+            ["finding_id"], ["findings.id"], name=op.f("fk_outcomes_finding_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["recorded_by_id"], ["users.id"], name=op.f("fk_outcomes_recorded_by_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outcomes")),
+        sa.UniqueConstraint("case_id", "version", name=op.f("uq_outcomes_case_id_version")),
+        sa.UniqueConstraint("case_id", "form_token", name=op.f("uq_outcomes_case_id_form_token")),
+    )
+    op.add_column(
+        "sites",
+        sa.Column(
+            "own_impression_first", sa.Boolean(), server_default=sa.false(), nullable=False
+        ),
+    )
     # Written out: Alembic would make the table anew on SQLite, and drop what refers to it.
     op.execute(
         "ALTER TABLE cases ADD COLUMN assigned_to_id INTEGER"
@@ -80,6 +142,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in reversed(KEPT):
         op.drop_table(table)
+    op.drop_column("sites", "own_impression_first")
     op.execute("ALTER TABLE cases DROP COLUMN assigned_to_id")
 
 

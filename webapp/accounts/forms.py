@@ -9,6 +9,7 @@ from wtforms import (
     DateField,
     Field,
     Form,
+    HiddenField,
     PasswordField,
     SelectField,
     SelectMultipleField,
@@ -143,6 +144,22 @@ class SiteForm(AccountsForm):
     """A new site."""
 
     name = StringField(_l("Name of the new site"), [_required(), Length(max=120)])
+
+
+class SiteSettingsForm(FlaskForm):
+    """How a site works."""
+
+    own_impression_first = HiddenField()
+
+    def is_asked(self) -> bool:
+        """Whether clinicians are to say first what they see.
+
+        Raises:
+            Invalid: the form does not say.
+        """
+        if self.own_impression_first.data not in ("on", "off"):
+            raise Invalid("own_impression_first")
+        return self.own_impression_first.data == "on"
 
 
 class RecordForm(Form):

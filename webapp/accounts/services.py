@@ -460,6 +460,22 @@ def create_site(*, actor: User | None, name: str) -> Site:
     return site
 
 
+def ask_own_impression_first(*, actor: User | None, site: Site, is_asked: bool) -> None:
+    """Have the clinicians of a site say what they see before they are shown an answer, or not."""
+    with transaction():
+        site = db.session.get_one(Site, site.id, with_for_update=True, populate_existing=True)
+        if site.own_impression_first == is_asked:
+            return
+        site.own_impression_first = is_asked
+        audit.record(
+            actor=actor,
+            action="site.own_impression_changed",
+            subject=site,
+            site_id=site.id,
+            is_asked=is_asked,
+        )
+
+
 def _add_user(
     *,
     actor: User | None,

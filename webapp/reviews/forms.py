@@ -4,12 +4,21 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flask_babel import format_date
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import Field, HiddenField, RadioField, SelectField, TextAreaField, ValidationError
+from wtforms import (
+    DateField,
+    Field,
+    HiddenField,
+    RadioField,
+    SelectField,
+    TextAreaField,
+    ValidationError,
+)
 from wtforms.fields import SelectChoice
-from wtforms.validators import DataRequired, Length
+from wtforms.validators import DataRequired, InputRequired, Length
 
 from webapp.accounts.models import User
 from webapp.cases.models import Case
@@ -18,17 +27,20 @@ from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission
 from webapp.rendering import percent
 from webapp.reviews import queries
-from webapp.reviews.models import Decision, Review
+from webapp.reviews.models import Decision, Impression, Outcome, OutcomeSource, Review
 from webapp.reviews.queries import Basis
-from webapp.reviews.services import TEXT_LENGTH_MAX, Verdict
+from webapp.reviews.services import TEXT_LENGTH_MAX, Found, Verdict
 
 TOKEN_LENGTH_MAX = Review.form_token.type.length
 
 _REFUSALS = {
     "no_answer": ("decision", _l("There is no answer of the model's to agree with.")),
     "finding_needed": ("finding", _l("Choose the finding.")),
+    "note_needed": ("note", _l("Say it in the note.")),
+    "future": ("found_on", _l("This day has not come yet.")),
     "reason_needed": ("reason", _l("Give the reason.")),
     "form_used": ("", _l("This form was signed before, with other content. Look at it first.")),
+    "impression_first": ("", _l("Save your own impression of this case first.")),
     "signed": ("", _l("This case is signed. It can be voided by an amendment.")),
 }
 
@@ -47,9 +59,18 @@ def _decision(value: str | None) -> Decision | None:
     return Decision(value) if value in list(Decision) else None
 
 
+def _source(value: str | None) -> OutcomeSource | None:
+    return OutcomeSource(value) if value in list(OutcomeSource) else None
+
+
 def _number_or_none(text: str | int | None) -> int | None:
     """A number of a row; 0, which none has, for what is no number."""
     return (int(text) if str(text).isdecimal() else 0) if text else None
+
+
+def _chosen(field: SelectField) -> str:
+    """The words of what was chosen."""
+    return next(str(choice.label) for choice in field.choices if choice.value == field.data)
 
 
 def findings_to_choose(findings: Sequence[Finding]) -> list[SelectChoice]:
@@ -57,18 +78,18 @@ def findings_to_choose(findings: Sequence[Finding]) -> list[SelectChoice]:
     return [SelectChoice("", _l("Choose")), *(SelectChoice(str(f.id), f.name) for f in findings)]
 
 
-class BasisForm(FlaskForm):
-    """A form that is signed on what its page showed, and that is sent once."""
+class OnceForm(FlaskForm):
+    """A form that is sent once, and on what its page showed."""
 
     form_token = HiddenField()
     shown = HiddenField()
 
-    def __init__(self, basis: Basis) -> None:
+    def __init__(self, mark: str) -> None:
         super().__init__()
-        self.basis = basis
+        self._mark = mark
         if not self.is_submitted():
             self.form_token.data = secrets.token_hex(16)
-            self.shown.data = basis.mark
+            self.shown.data = mark
 
     def validate_form_token(self, field: Field) -> None:
         """A form without one cannot be told from another one."""
@@ -84,23 +105,38 @@ class BasisForm(FlaskForm):
             self.form_errors.append(sentence)
 
     def explain(self, conflict: Conflict) -> None:
-        """Say what has changed; sending the form again is then a decision on what it shows now."""
+        """Say what has changed; sending the form again is then meant for what there is now."""
         if conflict.reason != "changed":
             self.refuse(conflict)
             return
         self.form_errors.append(
             _(
                 "This has changed since the page was loaded. Now: %(now)s. You entered:"
-                " %(entered)s. Look again, and sign if it still holds.",
-                now=basis_in_words(self.basis),
+                " %(entered)s. Look again, and send it if it still holds.",
+                now=self.on_record(),
                 entered=self.in_words(),
             )
         )
-        self.shown.data = self.basis.mark
+        self.shown.data = self._mark
+
+    def on_record(self) -> str:
+        """What there is now, for a sentence."""
+        raise NotImplementedError
 
     def in_words(self) -> str:
         """What was filled in, for a sentence."""
         raise NotImplementedError
+
+
+class BasisForm(OnceForm):
+    """A decision on a case."""
+
+    def __init__(self, basis: Basis) -> None:
+        super().__init__(basis.mark)
+        self.basis = basis
+
+    def on_record(self) -> str:
+        return basis_in_words(self.basis)
 
 
 class DecisionForm(BasisForm):
@@ -158,6 +194,75 @@ class VoidForm(BasisForm):
         return _("void (%(reason)s)", reason=self.reason.data)
 
 
+class OutcomeForm(OnceForm):
+    """What a case turned out to be."""
+
+    NONE = "none"
+
+    outcome = SelectField(_l("It turned out to be"), [InputRequired(_l("Choose the finding."))])
+    source = SelectField(
+        _l("Known from"),
+        [DataRequired(_l("Choose the source."))],
+        coerce=_source,
+        choices=[
+            SelectChoice("", _l("Choose")),
+            *(SelectChoice(source.value, source.label) for source in OutcomeSource),
+        ],
+        validate_choice=False,
+    )
+    found_on = DateField(_l("Day"), [InputRequired(_l("Enter the day."))])
+    note = _text_field(_l("Note"))
+
+    def __init__(self, case: Case, outcomes: Sequence[Outcome]) -> None:
+        super().__init__(str(len(outcomes)))
+        self._latest = outcomes[0].in_words if outcomes else _("nothing is recorded")
+        self.outcome.choices = [
+            *findings_to_choose(case.reading_task.findings),
+            SelectChoice(self.NONE, _l("None of these; see the note")),
+        ]
+
+    def found(self) -> Found:
+        """What was found, once the form is valid."""
+        chosen = self.outcome.data
+        return Found(
+            finding_id=None if chosen == self.NONE else int(chosen),
+            source=self.source.data,
+            found_on=self.found_on.data,
+            note=self.note.data,
+        )
+
+    def on_record(self) -> str:
+        return self._latest
+
+    def in_words(self) -> str:
+        return (
+            f"{_chosen(self.outcome)}, {self.source.data.label}, {format_date(self.found_on.data)}"
+        )
+
+
+class ImpressionForm(FlaskForm):
+    """What a clinician sees in a case by themselves."""
+
+    UNCERTAIN = "uncertain"
+
+    impression = RadioField(
+        _l("What do you see?"),
+        [InputRequired(_l("Choose a finding, or uncertain."))],
+    )
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.impression.choices = [
+            *(SelectChoice(str(f.id), f.name) for f in case.reading_task.findings),
+            SelectChoice(self.UNCERTAIN, _l("Uncertain")),
+        ]
+
+    def finding_id(self) -> int | None:
+        """What was chosen, once the form is valid; None for uncertain."""
+        chosen = self.impression.data
+        return None if chosen == self.UNCERTAIN else int(chosen)
+
+
 class AssignmentForm(FlaskForm):
     """Who takes a case."""
 
@@ -192,24 +297,39 @@ class AssignmentForm(FlaskForm):
 class Panels:
     """What a case's page shows of decisions, and the forms for them; None for those who may not."""
 
+    shows_answer: bool
+    """Whether the reader may be told what others found; if not, all of that is left out."""
     basis: Basis
     reviews: Sequence[Review]
     """The latest first."""
+    impressions: Sequence[Impression]
+    impression: ImpressionForm | None
     decision: DecisionForm | None
     void: VoidForm | None
     assignment: AssignmentForm | None
+    outcomes: Sequence[Outcome]
+    """The latest first."""
+    outcome: OutcomeForm | None
 
 
 def panels(*, actor: User, case: Case) -> Panels:
     """What a case's page needs."""
     basis = queries.basis(case)
-    may_decide = actor.can(Permission.REVIEW_CASES)
+    shows_answer = case.id in queries.may_see_answer(actor=actor, case_ids=[case.id])
+    may_review = actor.can(Permission.REVIEW_CASES)
+    may_decide = may_review and shows_answer
+    outcomes = queries.outcomes(case) if shows_answer else []
     return Panels(
+        shows_answer=shows_answer,
         basis=basis,
-        reviews=queries.reviews(case),
+        reviews=queries.reviews(case) if shows_answer else [],
+        impressions=queries.impressions(case) if shows_answer else [],
+        impression=ImpressionForm(case) if may_review and not shows_answer else None,
         decision=DecisionForm(case, basis) if may_decide else None,
         void=VoidForm(basis) if may_decide and basis.review is None else None,
-        assignment=AssignmentForm(case, queries.colleagues(case)) if may_decide else None,
+        assignment=AssignmentForm(case, queries.colleagues(case)) if may_review else None,
+        outcomes=outcomes,
+        outcome=OutcomeForm(case, outcomes) if may_decide else None,
     )
 
 

@@ -3,6 +3,8 @@
 import datetime as dt
 import enum
 
+from flask_babel import format_date
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import CheckConstraint, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -72,6 +74,25 @@ _STATUS_TONES = {
 }
 
 
+class OutcomeSource(enum.StrEnum):
+    """How it became known what a case really was."""
+
+    HISTOLOGY = "histology"
+    FOLLOW_UP = "follow_up"
+    OTHER = "other"
+
+    @property
+    def label(self) -> str:
+        return _SOURCE_LABELS[self]
+
+
+_SOURCE_LABELS = {
+    OutcomeSource.HISTOLOGY: _l("Histology"),
+    OutcomeSource.FOLLOW_UP: _l("Follow-up"),
+    OutcomeSource.OTHER: _l("Another source, named in the note"),
+}
+
+
 class Review(Base):
     """One version of the decision on a case; the latest one counts."""
 
@@ -126,3 +147,59 @@ class Review(Base):
         """The decision, and the finding if it names one."""
         words = str(self.decision.label)
         return f"{words}: {self.finding.name}" if self.finding else words
+
+
+class Impression(Base):
+    """What a clinician saw before they were shown what the model or a colleague says."""
+
+    __tablename__ = "impressions"
+    __table_args__ = (UniqueConstraint("case_id", "reader_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
+    reader_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"))
+    """None where the reader was uncertain."""
+    saved_at: Mapped[dt.datetime]
+
+    case: Mapped[Case] = relationship()
+    reader: Mapped[User] = relationship()
+    finding: Mapped[Finding | None] = relationship()
+
+
+class Outcome(Base):
+    """What a case turned out to be; the latest version is its reference label."""
+
+    __tablename__ = "outcomes"
+    __table_args__ = (
+        UniqueConstraint("case_id", "version"),
+        UniqueConstraint("case_id", "form_token"),
+        CheckConstraint(
+            "(finding_id IS NOT NULL AND source <> 'other') OR note <> ''",
+            name="note_when_not_clear",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
+    version: Mapped[int]
+    """From 1; a later one corrects those before it."""
+    finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"))
+    """None where it is no finding of the reading task."""
+    source: Mapped[OutcomeSource] = mapped_column(value_enum(OutcomeSource))
+    found_on: Mapped[dt.date]
+    note: Mapped[str] = mapped_column(Text)
+    form_token: Mapped[str] = mapped_column(String(64))
+    """Names the form that was sent: the same one sent again is the same outcome."""
+    recorded_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    recorded_at: Mapped[dt.datetime]
+
+    case: Mapped[Case] = relationship()
+    finding: Mapped[Finding | None] = relationship()
+    recorded_by: Mapped[User] = relationship()
+
+    @property
+    def in_words(self) -> str:
+        """What was found, by what, and when."""
+        name = self.finding.name if self.finding else _("none of the findings")
+        return f"{name}, {self.source.label}, {format_date(self.found_on)}"

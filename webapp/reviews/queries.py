@@ -3,16 +3,17 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import joinedload
 
 from webapp.accounts.models import Site, User, UserRole
 from webapp.assessments.models import Assessment, State
 from webapp.assessments.queries import current_assessment
 from webapp.cases.models import Case
+from webapp.cases.queries import visible_site_ids
 from webapp.db import db
 from webapp.permissions import Permission, Role
-from webapp.reviews.models import ReportStatus, Review
+from webapp.reviews.models import Impression, Outcome, ReportStatus, Review
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,48 @@ class Basis:
             return self.review.status
         is_read = self.assessment is not None and self.assessment.completed_at is not None
         return ReportStatus.PRELIMINARY if is_read else None
+
+
+def may_see_answer(*, actor: User, case_ids: Collection[int]) -> frozenset[int]:
+    """Those of the cases of which the actor may be told what a model or a colleague found.
+
+    The one gate for every page, list, search and export. Where a site asks for an own impression
+    first, others of its cases show how soon they must be looked at, and no more: no finding, no
+    probability, no heat map, no decision, and not whether the model gave an answer. What is signed
+    is a report, which everyone reads.
+    """
+    has_impression = exists().where(Impression.case_id == Case.id, Impression.reader_id == actor.id)
+    is_signed = exists().where(Review.case_id == Case.id)
+    seen = db.session.scalars(
+        select(Case.id)
+        .join(Site, Site.id == Case.site_id)
+        .where(
+            Case.id.in_(case_ids),
+            Case.site_id.in_(visible_site_ids(actor)),
+            ~Site.own_impression_first | has_impression | is_signed,
+        )
+    )
+    return frozenset(seen)
+
+
+def impressions(case: Case) -> Sequence[Impression]:
+    """What clinicians saw in a case by themselves, in order."""
+    return db.session.scalars(
+        select(Impression)
+        .where(Impression.case_id == case.id)
+        .order_by(Impression.id)
+        .options(joinedload(Impression.finding), joinedload(Impression.reader))
+    ).all()
+
+
+def outcomes(case: Case) -> Sequence[Outcome]:
+    """What a case turned out to be, the latest version first."""
+    return db.session.scalars(
+        select(Outcome)
+        .where(Outcome.case_id == case.id)
+        .order_by(Outcome.version.desc())
+        .options(joinedload(Outcome.finding), joinedload(Outcome.recorded_by))
+    ).all()
 
 
 def basis(case: Case) -> Basis:

@@ -1,6 +1,7 @@
 """Signing decisions on cases."""
 
-from dataclasses import dataclass
+import datetime as dt
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
@@ -14,7 +15,14 @@ from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.permissions import Permission
 from webapp.reviews import queries
-from webapp.reviews.models import Decision, ReportStatus, Review
+from webapp.reviews.models import (
+    Decision,
+    Impression,
+    Outcome,
+    OutcomeSource,
+    ReportStatus,
+    Review,
+)
 from webapp.reviews.queries import Basis
 
 TEXT_LENGTH_MAX = 4000
@@ -34,6 +42,17 @@ class Verdict:
     """Why a signed decision is amended, or the case is void."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a filled form says that a case turned out to be."""
+
+    finding_id: int | None
+    """None where it is no finding of the reading task."""
+    source: OutcomeSource
+    found_on: dt.date
+    note: str
+
+
 def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: str) -> Review:
     """Sign a decision on a case: the first version, or an amendment of the latest. The same form
     again is the same review.
@@ -41,6 +60,7 @@ def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: s
     Raises:
         NotFound: the case is not at a site of the actor, or the actor may not decide.
         Conflict: `form_used`: the form was sent before, with other content;
+            `impression_first`: the site asks for the actor's own impression before;
             `changed`: the answer or the latest version is not what was `shown`, the mark of a
             `Basis`.
         Invalid: `no_answer`: there is no finding of the model's to agree with;
@@ -56,6 +76,8 @@ def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: s
             _check_is_of(same, actor, verdict)
             return same
         basis = queries.basis(case)
+        if case.id not in queries.may_see_answer(actor=actor, case_ids=[case.id]):
+            raise Conflict("impression_first")
         if basis.mark != shown:
             raise Conflict("changed", basis=basis)
         review = _signed(actor, case, verdict, basis, form_token)
@@ -88,6 +110,97 @@ def void(*, actor: User, case: Case, reason: str, shown: str, form_token: str) -
         return sign(actor=actor, case=case, verdict=verdict, shown=shown, form_token=form_token)
 
 
+def save_impression(*, actor: User, case: Case, finding_id: int | None) -> Impression:
+    """Keep what a clinician sees in a case, before they are shown what others say: once, and as it
+    is. None is for uncertain.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor may not decide on cases.
+        Conflict: `impression_saved`: the actor has saved another one before.
+        Invalid: `finding_needed`: it is no finding of the reading task.
+    """
+    _require(actor, case, Permission.REVIEW_CASES)
+    findings = {finding.id: finding for finding in case.reading_task.findings}
+    if finding_id is not None and finding_id not in findings:
+        raise Invalid("finding_needed")
+    with transaction():
+        _hold(case)
+        saved = next((i for i in queries.impressions(case) if i.reader_id == actor.id), None)
+        if saved is not None:
+            if saved.finding_id != finding_id:
+                raise Conflict("impression_saved")
+            return saved
+        impression = Impression(
+            case=case,
+            reader=actor,
+            finding=findings[finding_id] if finding_id is not None else None,
+            saved_at=now(),
+        )
+        db.session.add(impression)
+        audit.record(
+            actor=actor,
+            action="impression.saved",
+            subject=impression,
+            case_id=case.id,
+            finding_id=finding_id,
+        )
+    return impression
+
+
+def record_outcome(
+    *, actor: User, case: Case, found: Found, shown: str, form_token: str
+) -> Outcome:
+    """Record what a case turned out to be, as its reference label: the first version, or a
+    correction of the latest. The same form again is the same outcome.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor may not decide on cases.
+        Conflict: `form_used`: the form was sent before, with other content;
+            `impression_first`: the site asks for the actor's own impression before;
+            `changed`: the number of versions is not what was `shown`.
+        Invalid: `finding_needed`: it is no finding of the reading task; `too_long`: the note;
+            `note_needed`: no finding, or another source, without a note; `future`: the day.
+    """
+    _require(actor, case, Permission.REVIEW_CASES)
+    if len(found.note) > TEXT_LENGTH_MAX:
+        raise Invalid("too_long", limit=TEXT_LENGTH_MAX)
+    found = replace(found, note=plain_text(found.note))
+    with transaction():
+        _hold(case)
+        outcomes = queries.outcomes(case)
+        same = next((outcome for outcome in outcomes if outcome.form_token == form_token), None)
+        if same is not None:
+            if same.recorded_by_id != actor.id or _found(same) != found:
+                raise Conflict("form_used")
+            return same
+        if case.id not in queries.may_see_answer(actor=actor, case_ids=[case.id]):
+            raise Conflict("impression_first")
+        if shown != str(len(outcomes)):
+            raise Conflict("changed")
+        _check_found(case, found)
+        outcome = Outcome(
+            case=case,
+            version=len(outcomes) + 1,
+            finding_id=found.finding_id,
+            source=found.source,
+            found_on=found.found_on,
+            note=found.note,
+            form_token=form_token,
+            recorded_by=actor,
+            recorded_at=now(),
+        )
+        db.session.add(outcome)
+        audit.record(
+            actor=actor,
+            action="outcome.recorded",
+            subject=outcome,
+            case_id=case.id,
+            version=outcome.version,
+            finding_id=found.finding_id,
+        )
+    return outcome
+
+
 def assign(*, actor: User, case: Case, to: User | None, shown_id: int | None) -> None:
     """Take a case, hand it over to a colleague, or release it; nothing if it stands so already.
 
@@ -114,6 +227,25 @@ def assign(*, actor: User, case: Case, to: User | None, shown_id: int | None) ->
             subject=case,
             to_user_id=to_id,
         )
+
+
+def _found(outcome: Outcome) -> Found:
+    return Found(
+        finding_id=outcome.finding_id,
+        source=outcome.source,
+        found_on=outcome.found_on,
+        note=outcome.note,
+    )
+
+
+def _check_found(case: Case, found: Found) -> None:
+    known = [None, *(finding.id for finding in case.reading_task.findings)]
+    if found.finding_id not in known:
+        raise Invalid("finding_needed")
+    if not found.note and (found.finding_id is None or found.source is OutcomeSource.OTHER):
+        raise Invalid("note_needed")
+    if found.found_on > now().date() + dt.timedelta(days=1):  # it is tomorrow somewhere
+        raise Invalid("future")
 
 
 def _require(actor: User, case: Case, permission: Permission) -> None:

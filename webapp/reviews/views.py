@@ -1,10 +1,14 @@
 """Signing decisions on cases. A form that is refused has a page of its own; a case's page is of
 `triage`."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
+from flask_wtf import FlaskForm
 
 from webapp import audit
 from webapp.accounts.models import User
@@ -13,9 +17,18 @@ from webapp.cases.queries import get_case
 from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission, require
 from webapp.reviews import queries, services
-from webapp.reviews.forms import AssignmentForm, BasisForm, DecisionForm, VoidForm
+from webapp.reviews.forms import (
+    AssignmentForm,
+    DecisionForm,
+    ImpressionForm,
+    OnceForm,
+    OutcomeForm,
+    VoidForm,
+)
 
 blueprint = Blueprint("reviews", __name__)
+
+F = TypeVar("F", bound=OnceForm)
 
 
 @blueprint.post("/cases/<int:case_id>/reviews")
@@ -23,10 +36,8 @@ blueprint = Blueprint("reviews", __name__)
 def sign(case_id: int) -> ResponseReturnValue:
     """Sign a decision, or amend a signed one."""
     case = get_case(actor=_actor(), case_id=case_id)
-    form = DecisionForm(case, queries.basis(case))
-    if not form.validate():
-        return _page(case, form, "decision", 422)
-    try:
+
+    def act(form: DecisionForm) -> str:
         review = services.sign(
             actor=_actor(),
             case=case,
@@ -34,16 +45,9 @@ def sign(case_id: int) -> ResponseReturnValue:
             shown=form.shown.data,
             form_token=form.form_token.data,
         )
-    except Invalid as error:
-        form.refuse(error)
-        return _page(case, form, "decision", error.status)
-    except Conflict as conflict:
-        form = DecisionForm(case, queries.basis(case))
-        form.validate()
-        form.explain(conflict)
-        return _page(case, form, "decision", conflict.status)
-    flash(_("Signed: %(decision)s.", decision=review.in_words), "good")
-    return redirect(url_for("triage.case", case_id=case.id), 303)
+        return _("Signed: %(decision)s.", decision=review.in_words)
+
+    return _answer(case, "decision", lambda: DecisionForm(case, queries.basis(case)), act)
 
 
 @blueprint.post("/cases/<int:case_id>/void")
@@ -51,10 +55,8 @@ def sign(case_id: int) -> ResponseReturnValue:
 def void(case_id: int) -> ResponseReturnValue:
     """Mark a case that nobody has signed as one that should not be there."""
     case = get_case(actor=_actor(), case_id=case_id)
-    form = VoidForm(queries.basis(case))
-    if not form.validate():
-        return _page(case, form, "void", 422)
-    try:
+
+    def act(form: VoidForm) -> str:
         services.void(
             actor=_actor(),
             case=case,
@@ -62,14 +64,44 @@ def void(case_id: int) -> ResponseReturnValue:
             shown=form.shown.data,
             form_token=form.form_token.data,
         )
-    except Invalid as error:
-        form.refuse(error)
-        return _page(case, form, "void", error.status)
-    except Conflict as conflict:
-        form = VoidForm(queries.basis(case))
-        form.explain(conflict)
-        return _page(case, form, "void", conflict.status)
-    flash(_("The case is void. It is kept, and marked as such."), "good")
+        return _("The case is void. It is kept, and marked as such.")
+
+    return _answer(case, "void", lambda: VoidForm(queries.basis(case)), act)
+
+
+@blueprint.post("/cases/<int:case_id>/outcomes")
+@require(Permission.REVIEW_CASES)
+def record_outcome(case_id: int) -> ResponseReturnValue:
+    """Record what a case turned out to be, or correct it."""
+    case = get_case(actor=_actor(), case_id=case_id)
+
+    def act(form: OutcomeForm) -> str:
+        services.record_outcome(
+            actor=_actor(),
+            case=case,
+            found=form.found(),
+            shown=form.shown.data,
+            form_token=form.form_token.data,
+        )
+        return _("The outcome is on record.")
+
+    return _answer(case, "outcome", lambda: OutcomeForm(case, queries.outcomes(case)), act)
+
+
+@blueprint.post("/cases/<int:case_id>/impression")
+@require(Permission.REVIEW_CASES)
+def save_impression(case_id: int) -> ResponseReturnValue:
+    """Keep what the clinician sees; from then on they are shown what others say."""
+    case = get_case(actor=_actor(), case_id=case_id)
+    form = ImpressionForm(case)
+    if not form.validate():
+        return _page(case, form, "impression", 422)
+    try:
+        services.save_impression(actor=_actor(), case=case, finding_id=form.finding_id())
+    except Conflict:
+        flash(_("You saved another impression of this case before. It is kept as it was."))
+    else:
+        flash(_("Your impression is kept."), "good")
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
@@ -96,10 +128,37 @@ def _actor() -> User:
     return current_user._get_current_object()
 
 
-def _page(case: Case, form: BasisForm, kind: str, status: int) -> ResponseReturnValue:
-    """A form that was refused, with what is on record beside it."""
+def _shows_answer(case: Case) -> bool:
+    return case.id in queries.may_see_answer(actor=_actor(), case_ids=[case.id])
+
+
+def _answer(
+    case: Case, kind: str, make: Callable[[], F], act: Callable[[F], str]
+) -> ResponseReturnValue:
+    """Do what a form asks and go back to the case, or show the form again with what stands against
+    it. Forms name findings of the model's, and are for those who may see them."""
+    page = redirect(url_for("triage.case", case_id=case.id), 303)
+    if not _shows_answer(case):
+        flash(_("Save your own impression of this case first."), "warning")
+        return page
+    form = make()
+    if not form.validate():
+        return _page(case, form, kind, 422)
+    try:
+        flash(act(form), "good")
+    except Invalid as error:
+        form.refuse(error)
+        return _page(case, form, kind, error.status)
+    except Conflict as conflict:
+        form = make()
+        form.explain(conflict)
+        return _page(case, form, kind, conflict.status)
+    return page
+
+
+def _page(case: Case, form: FlaskForm, kind: str, status: int) -> ResponseReturnValue:
+    """A form that was refused, with the decisions on record beside it."""
     audit.record_look(actor=_actor(), action="case.opened", subject=case)
-    page = render_template(
-        "reviews/refused.html", case=case, form=form, kind=kind, reviews=queries.reviews(case)
-    )
+    reviews = queries.reviews(case) if _shows_answer(case) else []
+    page = render_template("reviews/refused.html", case=case, form=form, kind=kind, reviews=reviews)
     return page, status

@@ -158,10 +158,13 @@ def case(case_id: int) -> ResponseReturnValue:
 def case_status(case_id: int) -> ResponseReturnValue:
     """The part of a case's page that says where its assessment stands."""
     case = get_case(actor=_actor(), case_id=case_id)
-    assessment = queries.readings(case)[0]
-    # Once the model has ended, what can be decided is another thing.
-    decisions = None if assessment.state.is_open else panels(actor=_actor(), case=case)
-    return fragment("triage/_status.html", case=case, assessment=assessment, panels=decisions)
+    decisions = panels(actor=_actor(), case=case)
+    return fragment(
+        "triage/_status.html" if decisions.shows_answer else "reviews/_veiled.html",
+        case=case,
+        assessment=queries.readings(case)[0],
+        panels=decisions,
+    )
 
 
 @blueprint.post("/cases/<int:case_id>/retry")
@@ -275,7 +278,7 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
     return render_template(
         "triage/patient.html",
         patient=patient,
-        cases=queries.rows_of_patient(patient),
+        cases=queries.rows_of_patient(actor=_actor(), patient=patient),
         form=form,
     )
 
