@@ -1,4 +1,4 @@
-"""Decisions on cases."""
+"""Decisions on cases, and who takes, reads and reads them again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-KEPT = ("reviews", "impressions", "outcomes")
+KEPT = ("reviews", "impressions", "outcomes", "second_reads")
 """What people signed or recorded: the database lets nobody change or remove it."""
 
 
@@ -124,6 +124,29 @@ def upgrade() -> None:
         sa.UniqueConstraint("case_id", "version", name=op.f("uq_outcomes_case_id_version")),
         sa.UniqueConstraint("case_id", "form_token", name=op.f("uq_outcomes_case_id_form_token")),
     )
+    op.create_table(
+        "second_reads",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("review_id", sa.Integer(), nullable=False),
+        sa.Column("reader_id", sa.Integer(), nullable=False),
+        sa.Column("finding_id", sa.Integer(), nullable=True),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("read_at", webapp.db.UTCDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["review_id"], ["reviews.id"], name=op.f("fk_second_reads_review_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["reader_id"], ["users.id"], name=op.f("fk_second_reads_reader_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["finding_id"], ["findings.id"], name=op.f("fk_second_reads_finding_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_second_reads")),
+        sa.UniqueConstraint(
+            "review_id", "reader_id", name=op.f("uq_second_reads_review_id_reader_id")
+        ),
+    )
+    _allow_roles("clinician", "reviewer", "administrator")
     op.add_column(
         "sites",
         sa.Column(
@@ -140,10 +163,35 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM user_roles WHERE role = 'reviewer'")
+    _allow_roles("clinician", "administrator")
     for table in reversed(KEPT):
         op.drop_table(table)
     op.drop_column("sites", "own_impression_first")
     op.execute("ALTER TABLE cases DROP COLUMN assigned_to_id")
+
+
+def _allow_roles(*roles: str) -> None:
+    """SQLite cannot change a constraint, so there the table is made anew; nothing refers to it."""
+    condition = "role IN ({})".format(", ".join(f"'{role}'" for role in roles))
+    name = op.f("ck_user_roles_role")
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_constraint(name, "user_roles", type_="check")
+        op.create_check_constraint(name, "user_roles", condition)
+        return
+    op.rename_table("user_roles", "former_user_roles")
+    op.create_table(
+        "user_roles",
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("role", sa.String(length=32), nullable=False),
+        sa.CheckConstraint(condition, name=name),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_user_roles_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("user_id", "role", name=op.f("pk_user_roles")),
+    )
+    op.execute("INSERT INTO user_roles SELECT user_id, role FROM former_user_roles")
+    op.drop_table("former_user_roles")
 
 
 def _refuse_changes(table: str) -> None:

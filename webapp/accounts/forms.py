@@ -108,14 +108,14 @@ class NewUserForm(AccountsForm):
         coerce=Role,
         choices=[SelectChoice(role, role.label) for role in Role],
         description=_l(
-            "Clinicians see the patients of their sites. Administrators keep users and sites,"
-            " and see no patient."
+            "Clinicians see the patients of their sites. Second readers see them as well, and read"
+            " signed cases again. Administrators keep users and sites, and see no patient."
         ),
     )
     site_ids = SelectMultipleField(
         _l("Sites"),
         coerce=int,
-        description=_l("Whose patients a clinician sees. They matter for clinicians only."),
+        description=_l("Whose patients clinicians and second readers see."),
     )
 
     def offer_sites(self) -> None:

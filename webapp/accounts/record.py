@@ -36,6 +36,7 @@ ACTIONS = {
     "impression.saved": _l("Saved an own impression"),
     "review.signed": _l("Signed a decision"),
     "review.amended": _l("Amended a signed decision"),
+    "review.second_read": _l("Read a signed case a second time"),
     "outcome.recorded": _l("Recorded what a case turned out to be"),
     "assessment.completed": _l("The model gave an answer"),
     "assessment.abstained": _l("The model held its answer back"),
@@ -55,6 +56,7 @@ _SUBJECTS = {
     "Assessment": _l("Assessment"),
     "Impression": _l("Impression"),
     "Outcome": _l("Outcome"),
+    "SecondRead": _l("Second reading"),
     "Review": _l("Decision"),
     "ModelVersion": _l("Model"),
 }

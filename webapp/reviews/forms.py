@@ -27,7 +27,14 @@ from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission
 from webapp.rendering import percent
 from webapp.reviews import queries
-from webapp.reviews.models import Decision, Impression, Outcome, OutcomeSource, Review
+from webapp.reviews.models import (
+    Decision,
+    Impression,
+    Outcome,
+    OutcomeSource,
+    Review,
+    SecondRead,
+)
 from webapp.reviews.queries import Basis
 from webapp.reviews.services import TEXT_LENGTH_MAX, Found, Verdict
 
@@ -41,6 +48,9 @@ _REFUSALS = {
     "reason_needed": ("reason", _l("Give the reason.")),
     "form_used": ("", _l("This form was signed before, with other content. Look at it first.")),
     "impression_first": ("", _l("Save your own impression of this case first.")),
+    "not_signed": ("", _l("There is no signed decision to read again.")),
+    "own_review": ("", _l("You signed this decision yourself. Somebody else reads it again.")),
+    "read_before": ("", _l("You read this decision before. What you said is kept as it was.")),
     "signed": ("", _l("This case is signed. It can be voided by an amendment.")),
 }
 
@@ -263,6 +273,32 @@ class ImpressionForm(FlaskForm):
         return None if chosen == self.UNCERTAIN else int(chosen)
 
 
+class SecondReadForm(OnceForm):
+    """What a second reader says of a signed case."""
+
+    reading = RadioField(_l("What do you see?"), [InputRequired(_l("Choose a finding."))])
+    reading_comment = _text_field(_l("Comment"))
+
+    def __init__(self, case: Case, review: Review | None) -> None:
+        super().__init__(str(review.version) if review else "")
+        self._review = review
+        self.reading.choices = [
+            *(SelectChoice(str(f.id), f.name) for f in case.reading_task.findings),
+            SelectChoice(ImpressionForm.UNCERTAIN, _l("Uncertain")),
+        ]
+
+    def finding_id(self) -> int | None:
+        """What was chosen, once the form is valid; None for uncertain."""
+        chosen = self.reading.data
+        return None if chosen == ImpressionForm.UNCERTAIN else int(chosen)
+
+    def on_record(self) -> str:
+        return review_in_words(self._review) if self._review else _("nothing is signed")
+
+    def in_words(self) -> str:
+        return _chosen(self.reading)
+
+
 class AssignmentForm(FlaskForm):
     """Who takes a case."""
 
@@ -306,6 +342,9 @@ class Panels:
     impression: ImpressionForm | None
     decision: DecisionForm | None
     void: VoidForm | None
+    second_reads: Sequence[SecondRead]
+    """The latest first."""
+    second_read: SecondReadForm | None
     assignment: AssignmentForm | None
     outcomes: Sequence[Outcome]
     """The latest first."""
@@ -319,17 +358,35 @@ def panels(*, actor: User, case: Case) -> Panels:
     may_review = actor.can(Permission.REVIEW_CASES)
     may_decide = may_review and shows_answer
     outcomes = queries.outcomes(case) if shows_answer else []
+    second_reads = queries.second_reads(case)
+    may_second = _may_second_read(actor, basis.review, second_reads)
+    is_unseen = not shows_answer and not may_second
     return Panels(
         shows_answer=shows_answer,
         basis=basis,
         reviews=queries.reviews(case) if shows_answer else [],
         impressions=queries.impressions(case) if shows_answer else [],
-        impression=ImpressionForm(case) if may_review and not shows_answer else None,
+        impression=ImpressionForm(case) if may_review and is_unseen else None,
         decision=DecisionForm(case, basis) if may_decide else None,
         void=VoidForm(basis) if may_decide and basis.review is None else None,
+        second_reads=second_reads if shows_answer else [],
+        second_read=SecondReadForm(case, basis.review) if may_second else None,
         assignment=AssignmentForm(case, queries.colleagues(case)) if may_review else None,
         outcomes=outcomes,
         outcome=OutcomeForm(case, outcomes) if may_decide else None,
+    )
+
+
+def _may_second_read(
+    actor: User, review: Review | None, second_reads: Sequence[SecondRead]
+) -> bool:
+    """Whether the actor can still say something of a decision."""
+    return (
+        actor.can(Permission.SECOND_READ)
+        and review is not None
+        and review.decision is not Decision.VOID
+        and review.reviewer_id != actor.id
+        and (review.id, actor.id) not in [(s.review_id, s.reader_id) for s in second_reads]
     )
 
 

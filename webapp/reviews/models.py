@@ -203,3 +203,26 @@ class Outcome(Base):
         """What was found, by what, and when."""
         name = self.finding.name if self.finding else _("none of the findings")
         return f"{name}, {self.source.label}, {format_date(self.found_on)}"
+
+
+class SecondRead(Base):
+    """What a second reader says of a signed decision; a later version of it is read anew."""
+
+    __tablename__ = "second_reads"
+    __table_args__ = (UniqueConstraint("review_id", "reader_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    review_id: Mapped[int] = mapped_column(ForeignKey("reviews.id"))
+    reader_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"))
+    """None where the reader is uncertain."""
+    comment: Mapped[str] = mapped_column(Text)
+    read_at: Mapped[dt.datetime]
+
+    review: Mapped[Review] = relationship()
+    reader: Mapped[User] = relationship()
+    finding: Mapped[Finding | None] = relationship()
+
+    @property
+    def agrees(self) -> bool:
+        return self.finding_id == self.review.finding_id

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import exists, func, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy.orm import aliased, contains_eager, joinedload
 
 from webapp.accounts.models import Site, User, UserRole
 from webapp.assessments.models import Assessment, State
@@ -13,7 +13,9 @@ from webapp.cases.models import Case
 from webapp.cases.queries import visible_site_ids
 from webapp.db import db
 from webapp.permissions import Permission, Role
-from webapp.reviews.models import Impression, Outcome, ReportStatus, Review
+from webapp.reviews.models import Decision, Impression, Outcome, ReportStatus, Review, SecondRead
+
+QUEUE_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,15 @@ def may_see_answer(*, actor: User, case_ids: Collection[int]) -> frozenset[int]:
     The one gate for every page, list, search and export. Where a site asks for an own impression
     first, others of its cases show how soon they must be looked at, and no more: no finding, no
     probability, no heat map, no decision, and not whether the model gave an answer. What is signed
-    is a report, which everyone reads.
+    is a report, which everyone reads, but for second readers: they read it by themselves first.
     """
     has_impression = exists().where(Impression.case_id == Case.id, Impression.reader_id == actor.id)
     is_signed = exists().where(Review.case_id == Case.id)
+    if actor.can(Permission.SECOND_READ):
+        has_read = exists().where(
+            SecondRead.review_id == Review.id, SecondRead.reader_id == actor.id
+        )
+        is_signed = is_signed.where((Review.reviewer_id == actor.id) | has_read)
     seen = db.session.scalars(
         select(Case.id)
         .join(Site, Site.id == Case.site_id)
@@ -111,16 +118,9 @@ def reviews(case: Case) -> Sequence[Review]:
 
 def latest_reviews(case_ids: Collection[int]) -> dict[int, Review]:
     """The decisions that count, by the numbers of their cases; none where nobody has signed."""
-    latest = (
-        select(func.max(Review.version))
-        .where(Review.case_id == Case.id)
-        .correlate(Case)
-        .scalar_subquery()
-    )
     found = db.session.scalars(
         select(Review)
-        .join(Review.case)
-        .where(Case.id.in_(case_ids), Review.version == latest)
+        .where(Review.case_id.in_(case_ids), _is_latest())
         .options(joinedload(Review.finding), joinedload(Review.reviewer))
     )
     return {review.case_id: review for review in found}
@@ -131,6 +131,75 @@ def review_of_form(case: Case, form_token: str) -> Review | None:
     return db.session.scalars(
         select(Review).where(Review.case_id == case.id, Review.form_token == form_token)
     ).one_or_none()
+
+
+def second_reads(case: Case) -> Sequence[SecondRead]:
+    """What second readers said of the decisions on a case, the latest first."""
+    return db.session.scalars(
+        select(SecondRead)
+        .join(SecondRead.review)
+        .where(Review.case_id == case.id)
+        .order_by(SecondRead.id.desc())
+        .options(
+            contains_eager(SecondRead.review),
+            joinedload(SecondRead.finding),
+            joinedload(SecondRead.reader),
+        )
+    ).all()
+
+
+def disagreements(*, actor: User) -> Sequence[SecondRead]:
+    """Second readings that differ from the decisions that count, the longest-standing first; of
+    those that the actor may be told of, and no more than `QUEUE_LENGTH`. An amendment, which may
+    say the same again, settles one."""
+    found = db.session.scalars(
+        select(SecondRead)
+        .join(SecondRead.review)
+        .join(Review.case)
+        .where(
+            Case.site_id.in_(visible_site_ids(actor)),
+            _is_latest(),
+            SecondRead.finding_id.is_distinct_from(Review.finding_id),
+        )
+        .order_by(SecondRead.id)
+        .limit(QUEUE_LENGTH)
+        .options(
+            contains_eager(SecondRead.review).options(
+                contains_eager(Review.case).joinedload(Case.patient),
+                joinedload(Review.finding),
+                joinedload(Review.reviewer),
+            ),
+            joinedload(SecondRead.finding),
+            joinedload(SecondRead.reader),
+        )
+    ).all()
+    told = may_see_answer(actor=actor, case_ids={second.review.case_id for second in found})
+    return [second for second in found if second.review.case_id in told]
+
+
+def to_read_again(*, actor: User) -> Sequence[Case]:
+    """Signed cases that the actor may read a second time and nobody has, the earliest signed
+    first; no more than `QUEUE_LENGTH`."""
+    return db.session.scalars(
+        select(Case)
+        .join(Review, Review.case_id == Case.id)
+        .where(
+            Case.site_id.in_(visible_site_ids(actor)),
+            _is_latest(),
+            Review.decision != Decision.VOID,
+            Review.reviewer_id != actor.id,
+            ~exists().where(SecondRead.review_id == Review.id),
+        )
+        .order_by(Review.id)
+        .limit(QUEUE_LENGTH)
+        .options(joinedload(Case.patient), joinedload(Case.reading_task))
+    ).all()
+
+
+def _is_latest() -> ColumnElement[bool]:
+    """A condition for the decisions that count."""
+    later = aliased(Review)
+    return ~exists().where(later.case_id == Review.case_id, later.version > Review.version)
 
 
 def colleagues(case: Case) -> Sequence[User]:

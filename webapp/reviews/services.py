@@ -22,6 +22,7 @@ from webapp.reviews.models import (
     OutcomeSource,
     ReportStatus,
     Review,
+    SecondRead,
 )
 from webapp.reviews.queries import Basis
 
@@ -199,6 +200,55 @@ def record_outcome(
             finding_id=found.finding_id,
         )
     return outcome
+
+
+def second_read(
+    *, actor: User, case: Case, finding_id: int | None, comment: str, shown: str
+) -> SecondRead:
+    """Keep what a second reader says of the decision on a case. None is for uncertain.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor is no second reader.
+        Conflict: `not_signed`: there is no decision, or the case is void;
+            `changed`: its latest version is not the one `shown`;
+            `own_review`: the actor signed it; `read_before`: and said something else.
+        Invalid: `reading_needed`: it is no finding of the reading task; `too_long`: the comment.
+    """
+    _require(actor, case, Permission.SECOND_READ)
+    if len(comment) > TEXT_LENGTH_MAX:
+        raise Invalid("too_long", limit=TEXT_LENGTH_MAX)
+    if finding_id not in [None, *(finding.id for finding in case.reading_task.findings)]:
+        raise Invalid("reading_needed")
+    comment = plain_text(comment)
+    with transaction():
+        _hold(case)
+        review = queries.latest_reviews([case.id]).get(case.id)
+        if review is None or review.decision is Decision.VOID:
+            raise Conflict("not_signed")
+        if shown != str(review.version):
+            raise Conflict("changed")
+        if review.reviewer_id == actor.id:
+            raise Conflict("own_review")
+        own = (s for s in queries.second_reads(case) if s.reader_id == actor.id)
+        same = next((second for second in own if second.review_id == review.id), None)
+        if same is not None:
+            if (same.finding_id, same.comment) != (finding_id, comment):
+                raise Conflict("read_before")
+            return same
+        second = SecondRead(
+            review=review, reader=actor, finding_id=finding_id, comment=comment, read_at=now()
+        )
+        db.session.add(second)
+        audit.record(
+            actor=actor,
+            action="review.second_read",
+            subject=second,
+            site_id=case.site_id,
+            case_id=case.id,
+            version=review.version,
+            finding_id=finding_id,
+        )
+    return second
 
 
 def assign(*, actor: User, case: Case, to: User | None, shown_id: int | None) -> None:

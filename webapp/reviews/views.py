@@ -23,6 +23,7 @@ from webapp.reviews.forms import (
     ImpressionForm,
     OnceForm,
     OutcomeForm,
+    SecondReadForm,
     VoidForm,
 )
 
@@ -105,6 +106,41 @@ def save_impression(case_id: int) -> ResponseReturnValue:
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
+@blueprint.get("/second-reads")
+@require(Permission.VIEW_CASES)
+def queue() -> ResponseReturnValue:
+    """Where the second reader and the first disagree, and what waits for a second reader."""
+    actor = _actor()
+    return render_template(
+        "reviews/queue.html",
+        disagreements=queries.disagreements(actor=actor),
+        waiting=queries.to_read_again(actor=actor) if actor.can(Permission.SECOND_READ) else None,
+    )
+
+
+@blueprint.post("/cases/<int:case_id>/second-reads")
+@require(Permission.SECOND_READ)
+def second_read(case_id: int) -> ResponseReturnValue:
+    """Keep what a second reader says of the decision on a case."""
+    case = get_case(actor=_actor(), case_id=case_id)
+
+    def act(form: SecondReadForm) -> str:
+        second = services.second_read(
+            actor=_actor(),
+            case=case,
+            finding_id=form.finding_id(),
+            comment=form.reading_comment.data,
+            shown=form.shown.data,
+        )
+        if second.agrees:
+            return _("Your reading is kept. It agrees with the decision.")
+        return _("Your reading is kept. It differs from the decision: the case is in the queue.")
+
+    return _answer(
+        case, "second_read", lambda: SecondReadForm(case, queries.basis(case).review), act
+    )
+
+
 @blueprint.post("/cases/<int:case_id>/assignment")
 @require(Permission.REVIEW_CASES)
 def assign(case_id: int) -> ResponseReturnValue:
@@ -136,9 +172,9 @@ def _answer(
     case: Case, kind: str, make: Callable[[], F], act: Callable[[F], str]
 ) -> ResponseReturnValue:
     """Do what a form asks and go back to the case, or show the form again with what stands against
-    it. Forms name findings of the model's, and are for those who may see them."""
+    it. Most forms name what was found, and are for those who may see it."""
     page = redirect(url_for("triage.case", case_id=case.id), 303)
-    if not _shows_answer(case):
+    if kind != "second_read" and not _shows_answer(case):
         flash(_("Save your own impression of this case first."), "warning")
         return page
     form = make()
