@@ -556,7 +556,7 @@ def test_a_comment_that_is_begun_stays_when_the_answer_comes_and_is_signed_with_
     finding = page.locator("#finding")
     expect(finding).not_to_be_visible()
     ward.read()
-    page.get_by_label("Agree: Grave").check(timeout=10_000)
+    page.get_by_label("Agree: Grave").check(timeout=30_000)
     expect(page.get_by_label("Comment")).to_have_value("Seen at the bedside")
     page.get_by_label("Another finding").check()
     expect(finding).to_be_visible()

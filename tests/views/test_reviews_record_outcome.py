@@ -51,7 +51,7 @@ def test_it_is_kept_beside_the_decision_and_corrected_by_a_new_version(
 ) -> None:
     answer = desk.post(path, good)
     assert (answer.status_code, answer.location) == (303, f"/cases/{case.id}")
-    assert "Grave, Histology, Jan 31, 2026" in desk.get(f"/cases/{case.id}").text
+    assert "Grave, Histology, 31 Jan 2026" in desk.get(f"/cases/{case.id}").text
     other = good | {"outcome": "none", "source": "other", "form_token": "u", "shown": "1"}
     assert desk.post(path, other).status_code == 303
     page = desk.get(f"/cases/{case.id}").text
@@ -75,7 +75,7 @@ def test_a_stale_form_is_refused_with_both_shown(
     desk.post(path, good)
     answer = desk.post(path, good | {"form_token": "u", "outcome": "none"})
     assert answer.status_code == 409
-    assert "Now: Grave, Histology, Jan 31, 2026." in answer.text
+    assert "Now: Grave, Histology, 31 Jan 2026." in answer.text
     assert "You entered: None of these; see the note, Histology" in answer.text
     assert len(recorded(app)) == 1
 

@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flask_babel import format_date
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
@@ -34,6 +33,7 @@ from webapp.reviews.models import (
     OutcomeSource,
     Review,
     SecondRead,
+    outcome_in_words,
 )
 from webapp.reviews.queries import Basis
 from webapp.reviews.services import TEXT_LENGTH_MAX, Found, Verdict
@@ -60,9 +60,13 @@ def _one_line_end(text: str | None) -> str:
     return (text or "").replace("\r\n", "\n")
 
 
-def _text_field(label: str) -> TextAreaField:
-    too_long = _l("At most %(max)d characters.")
-    return TextAreaField(label, [Length(max=TEXT_LENGTH_MAX, message=too_long)], [_one_line_end])
+def _text_field(label: str, *validators: InputRequired) -> TextAreaField:
+    length = Length(max=TEXT_LENGTH_MAX, message=_l("At most %(max)d characters."))
+    return TextAreaField(label, [*validators, length], [_one_line_end])
+
+
+def _reason_needed() -> InputRequired:
+    return InputRequired(_l("Give the reason."))
 
 
 def _decision(value: str | None) -> Decision | None:
@@ -160,7 +164,7 @@ class DecisionForm(BasisForm):
     )
     finding = SelectField(_l("Finding"), validate_choice=False)
     comment = _text_field(_l("Comment"))
-    reason = _text_field(_l("Reason for the amendment"))
+    reason = _text_field(_l("Reason for the amendment"), _reason_needed())
 
     def __init__(self, case: Case, basis: Basis) -> None:
         super().__init__(basis)
@@ -198,7 +202,7 @@ class DecisionForm(BasisForm):
 class VoidForm(BasisForm):
     """Voiding a case that nobody has signed."""
 
-    reason = _text_field(_l("Reason"))
+    reason = _text_field(_l("Reason"), _reason_needed())
 
     def in_words(self) -> str:
         return _("void (%(reason)s)", reason=self.reason.data)
@@ -245,9 +249,7 @@ class OutcomeForm(OnceForm):
         return self._latest
 
     def in_words(self) -> str:
-        return (
-            f"{_chosen(self.outcome)}, {self.source.data.label}, {format_date(self.found_on.data)}"
-        )
+        return outcome_in_words(_chosen(self.outcome), self.source.data, self.found_on.data)
 
 
 class ImpressionForm(FlaskForm):

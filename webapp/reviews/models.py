@@ -167,6 +167,11 @@ class Impression(Base):
     finding: Mapped[Finding | None] = relationship()
 
 
+def outcome_in_words(name: str, source: OutcomeSource, found_on: dt.date) -> str:
+    """What was found, by what, and when."""
+    return f"{name}, {source.label}, {format_date(found_on, 'd MMM yyyy')}"
+
+
 class Outcome(Base):
     """What a case turned out to be; the latest version is its reference label."""
 
@@ -202,7 +207,7 @@ class Outcome(Base):
     def in_words(self) -> str:
         """What was found, by what, and when."""
         name = self.finding.name if self.finding else _("none of the findings")
-        return f"{name}, {self.source.label}, {format_date(self.found_on)}"
+        return outcome_in_words(name, self.source, self.found_on)
 
 
 class SecondRead(Base):
