@@ -545,22 +545,3 @@ def test_a_dropped_image_and_a_photo_join_the_list_and_are_sent_with_progress(
     with ward.app.app_context():
         case = db.session.get_one(Case, int(page.url.rpartition("/")[2]))
         assert len(case.images) == 2
-
-
-def test_a_comment_that_is_begun_stays_when_the_answer_comes_and_is_signed_with_it(
-    ward: Ward, visit: Callable[..., Page]
-) -> None:
-    page = visit(f"/cases/{ward.case()}")
-    page.get_by_text("Decide without waiting for the model").click()
-    page.get_by_label("Comment").fill("Seen at the bedside")
-    finding = page.locator("#finding")
-    expect(finding).not_to_be_visible()
-    ward.read()
-    page.get_by_label("Agree: Grave").check(timeout=30_000)
-    expect(page.get_by_label("Comment")).to_have_value("Seen at the bedside")
-    page.get_by_label("Another finding").check()
-    expect(finding).to_be_visible()
-    page.get_by_label("Agree: Grave").check()
-    page.get_by_role("button", name="Sign", exact=True).click()
-    expect(page.get_by_text("Signed: Agrees with the model: Grave.")).to_be_visible()
-    expect(page.locator("#decision-panel")).to_contain_text("Seen at the bedside")
