@@ -23,6 +23,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.accounts.views import blueprint as accounts_pages
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.registry.views import blueprint as registry_pages
+    from webapp.reviews.views import blueprint as reviews_pages
     from webapp.triage.views import blueprint as triage_pages
 
     app = create_core(settings)
@@ -30,6 +31,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["TEMPLATES_AUTO_RELOAD"] = app.config["FIRSTLOOK"].debug
     security.init_app(app)
     rendering.init_app(app)
-    for blueprint in (accounts_pages, explanations_pages, registry_pages, triage_pages):
+    for blueprint in (
+        accounts_pages,
+        explanations_pages,
+        registry_pages,
+        reviews_pages,
+        triage_pages,
+    ):
         app.register_blueprint(blueprint)
     return app

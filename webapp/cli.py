@@ -122,6 +122,15 @@ def list_sites() -> None:
         click.echo(site.name)
 
 
+@sites.command("own-impression")
+@click.argument("name")
+@click.argument("setting", type=click.Choice(["on", "off"]))
+def own_impression(name: str, setting: str) -> None:
+    """Have the clinicians of a site say what they see before they are shown an answer."""
+    (site,) = _sites((name,))
+    services.ask_own_impression_first(actor=None, site=site, is_asked=setting == "on")
+
+
 @record.command("verify")
 def verify() -> None:
     """Look for rows that were edited, removed, moved or cut off; fails if there are any."""

@@ -20,6 +20,8 @@ class Permission(enum.StrEnum):
 
     VIEW_CASES = "view_cases"
     SUBMIT_CASES = "submit_cases"
+    REVIEW_CASES = "review_cases"
+    SECOND_READ = "second_read"
     VIEW_MODELS = "view_models"
     MANAGE_USERS = "manage_users"
     READ_AUDIT = "read_audit"
@@ -29,6 +31,8 @@ class Role(enum.StrEnum):
     """A set of permissions that a user can be given; a user's roles combine."""
 
     CLINICIAN = "clinician"
+    REVIEWER = "reviewer"
+    """Reads signed cases a second time."""
     ADMINISTRATOR = "administrator"
 
     @property
@@ -40,10 +44,22 @@ class Role(enum.StrEnum):
         return _GRANTS[self]
 
 
-_LABELS = {Role.CLINICIAN: _l("Clinician"), Role.ADMINISTRATOR: _l("Administrator")}
+_LABELS = {
+    Role.CLINICIAN: _l("Clinician"),
+    Role.REVIEWER: _l("Second reader"),
+    Role.ADMINISTRATOR: _l("Administrator"),
+}
 _GRANTS = {
     Role.CLINICIAN: frozenset(
-        {Permission.VIEW_CASES, Permission.SUBMIT_CASES, Permission.VIEW_MODELS}
+        {
+            Permission.VIEW_CASES,
+            Permission.SUBMIT_CASES,
+            Permission.REVIEW_CASES,
+            Permission.VIEW_MODELS,
+        }
+    ),
+    Role.REVIEWER: frozenset(
+        {Permission.VIEW_CASES, Permission.SECOND_READ, Permission.VIEW_MODELS}
     ),
     Role.ADMINISTRATOR: frozenset(
         {Permission.MANAGE_USERS, Permission.VIEW_MODELS, Permission.READ_AUDIT}

@@ -142,6 +142,15 @@ def test_sites_are_added_and_listed(run: Run) -> None:
     assert "refused: site taken" in result.output
 
 
+def test_a_site_asks_for_an_own_impression_first(run: Run) -> None:
+    run("site", "add", "North wing")
+    assert run("site", "own-impression", "North wing", "on").exit_code == 0
+    site = queries.site_named("North wing")
+    assert site is not None
+    assert site.own_impression_first
+    assert run("site", "own-impression", "South wing", "on").exit_code == 1
+
+
 def test_a_whole_record_is_verified(run: Run) -> None:
     run("site", "add", "North wing")
     result = run("audit", "verify")

@@ -73,7 +73,7 @@ def test_it_adds_a_user_and_shows_the_password_once(
         ({"full_name": " "}, "Give a name of at most 120 characters."),
         ({"roles": []}, "Choose at least one role."),
         ({"roles": ["owner"]}, "Invalid Choice"),
-        ({"site_ids": []}, "A clinician belongs to at least one site."),
+        ({"site_ids": []}, "Who sees patients belongs to at least one site."),
         ({"site_ids": ["77"]}, "is not a valid choice"),
         ({"site_ids": ["x"]}, "Invalid Choice"),
     ],

@@ -54,7 +54,7 @@ def test_it_changes_name_roles_and_sites(
     [
         ({"full_name": ""}, "This is needed."),
         ({"roles": []}, "Choose at least one role."),
-        ({"site_ids": []}, "A clinician belongs to at least one site."),
+        ({"site_ids": []}, "Who sees patients belongs to at least one site."),
         ({"site_ids": ["77"]}, "is not a valid choice"),
     ],
 )

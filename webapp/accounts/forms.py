@@ -9,6 +9,7 @@ from wtforms import (
     DateField,
     Field,
     Form,
+    HiddenField,
     PasswordField,
     SelectField,
     SelectMultipleField,
@@ -107,14 +108,14 @@ class NewUserForm(AccountsForm):
         coerce=Role,
         choices=[SelectChoice(role, role.label) for role in Role],
         description=_l(
-            "Clinicians see the patients of their sites. Administrators keep users and sites,"
-            " and see no patient."
+            "Clinicians see the patients of their sites. Second readers see them as well, and read"
+            " signed cases again. Administrators keep users and sites, and see no patient."
         ),
     )
     site_ids = SelectMultipleField(
         _l("Sites"),
         coerce=int,
-        description=_l("Whose patients a clinician sees. They matter for clinicians only."),
+        description=_l("Whose patients clinicians and second readers see."),
     )
 
     def offer_sites(self) -> None:
@@ -143,6 +144,22 @@ class SiteForm(AccountsForm):
     """A new site."""
 
     name = StringField(_l("Name of the new site"), [_required(), Length(max=120)])
+
+
+class SiteSettingsForm(FlaskForm):
+    """How a site works."""
+
+    own_impression_first = HiddenField()
+
+    def is_asked(self) -> bool:
+        """Whether clinicians are to say first what they see.
+
+        Raises:
+            Invalid: the form does not say.
+        """
+        if self.own_impression_first.data not in ("on", "off"):
+            raise Invalid("own_impression_first")
+        return self.own_impression_first.data == "on"
 
 
 class RecordForm(Form):

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, String, Table
+from sqlalchemy import CheckConstraint, Column, ForeignKey, String, Table, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.db import Base, value_enum
@@ -24,6 +24,8 @@ class Site(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     created_at: Mapped[dt.datetime]
+    own_impression_first: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Clinicians say what they see before they are shown what the model or a colleague says."""
 
 
 class UserRole(Base):

@@ -87,6 +87,17 @@ def sites_by_id(site_ids: Iterable[int]) -> list[Site]:
     return list(sites)
 
 
+def get_site(site_id: int) -> Site:
+    """
+    Raises:
+        NotFound: there is none.
+    """
+    site = db.session.get(Site, site_id)
+    if site is None:
+        raise NotFound("site")
+    return site
+
+
 def site_named(name: str) -> Site | None:
     return db.session.scalar(select(Site).where(Site.name == name.strip()))
 

@@ -48,7 +48,7 @@ _REASON_LABELS = {
     Reason.USERNAME_TAKEN: _l("There is a user of this name already."),
     Reason.NAME_NEEDED: _l("Give a name of at most 120 characters."),
     Reason.ROLE_NEEDED: _l("Choose at least one role."),
-    Reason.SITE_NEEDED: _l("A clinician belongs to at least one site."),
+    Reason.SITE_NEEDED: _l("Who sees patients belongs to at least one site."),
     Reason.SITE_TAKEN: _l("There is a site of this name already."),
     Reason.OWN_ROLES: _l("You cannot change your own roles. Ask another administrator."),
     Reason.OWN_ACCOUNT: _l("You cannot disable your own account. Ask another administrator."),

@@ -25,7 +25,7 @@ from webapp.accounts.passwords import (
 from webapp.accounts.reasons import Reason
 from webapp.db import Lock, db, hold, now, transaction
 from webapp.errors import Invalid, Throttled
-from webapp.permissions import Role
+from webapp.permissions import Permission, Role
 
 NAME_LENGTH_MAX = 120
 USERNAME = re.compile(r"[a-z0-9][a-z0-9._@-]{1,79}")
@@ -460,6 +460,22 @@ def create_site(*, actor: User | None, name: str) -> Site:
     return site
 
 
+def ask_own_impression_first(*, actor: User | None, site: Site, is_asked: bool) -> None:
+    """Have the clinicians of a site say what they see before they are shown an answer, or not."""
+    with transaction():
+        site = db.session.get_one(Site, site.id, with_for_update=True, populate_existing=True)
+        if site.own_impression_first == is_asked:
+            return
+        site.own_impression_first = is_asked
+        audit.record(
+            actor=actor,
+            action="site.own_impression_changed",
+            subject=site,
+            site_id=site.id,
+            is_asked=is_asked,
+        )
+
+
 def _add_user(
     *,
     actor: User | None,
@@ -522,7 +538,8 @@ def _checked_name(name: str) -> str:
 def _check_access(roles: Collection[Role], sites: Collection[Site]) -> None:
     if not roles:
         raise Invalid(Reason.ROLE_NEEDED)
-    if Role.CLINICIAN in roles and not sites:
+    sees_patients = any(Permission.VIEW_CASES in role.permissions for role in roles)
+    if sees_patients and not sites:
         raise Invalid(Reason.SITE_NEEDED)
 
 

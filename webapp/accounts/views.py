@@ -25,6 +25,7 @@ from webapp.accounts.forms import (
     RecordForm,
     SignInForm,
     SiteForm,
+    SiteSettingsForm,
     UserForm,
 )
 from webapp.accounts.reasons import Reason
@@ -225,6 +226,21 @@ def new_site() -> ResponseReturnValue:
         form.refuse(error)
         return _users_page(form)
     flash(_("The site was added."), "good")
+    return redirect(url_for("accounts.users"), 303)
+
+
+@blueprint.post("/sites/<int:site_id>")
+@require(Permission.MANAGE_USERS)
+def site(site_id: int) -> ResponseReturnValue:
+    """Change how a site works."""
+    site = queries.get_site(site_id)
+    form = SiteSettingsForm()
+    is_asked = form.is_asked()
+    services.ask_own_impression_first(actor=current_user, site=site, is_asked=is_asked)
+    if is_asked:
+        flash(_("%(name)s now asks for an own impression first.", name=site.name), "good")
+    else:
+        flash(_("%(name)s now shows the model's answer at once.", name=site.name), "good")
     return redirect(url_for("accounts.users"), 303)
 
 

@@ -96,13 +96,16 @@ class Case(Base):
     """Names the form that was sent: the same one sent again is the same case."""
     submitted_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     submitted_at: Mapped[dt.datetime] = mapped_column(index=True)
+    assigned_to_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    """Who has taken it; None while it is everybody's."""
 
     patient: Mapped[Patient] = relationship(
         back_populates="cases", foreign_keys="[Case.patient_id, Case.site_id]"
     )
     site: Mapped[Site] = relationship(foreign_keys=[site_id], viewonly=True)
     reading_task: Mapped[ReadingTask] = relationship()
-    submitted_by: Mapped[User] = relationship()
+    submitted_by: Mapped[User] = relationship(foreign_keys=[submitted_by_id])
+    assigned_to: Mapped[User | None] = relationship(foreign_keys=[assigned_to_id])
     images: Mapped[list["Image"]] = relationship(
         back_populates="case", order_by="Image.position", cascade="all, delete-orphan"
     )

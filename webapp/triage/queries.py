@@ -23,6 +23,8 @@ from webapp.catalogue.models import Finding, Priority, ReadingTask
 from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
+from webapp.reviews.models import Review
+from webapp.reviews.queries import latest_reviews, may_see_answer
 from webapp.triage.models import SavedFilter
 
 PAGE_SIZE = 25
@@ -89,6 +91,10 @@ class Row:
     """Images of it that the model gave no answer for."""
     sign: Sign | None
     """What makes it as urgent as it is; None where that is not a finding."""
+    review: Review | None
+    """The decision that counts; None where nobody has signed."""
+    shows_answer: bool
+    """Whether the reader may be told what was found."""
 
     @property
     def is_as_requested(self) -> bool:
@@ -137,7 +143,7 @@ def worklist(*, actor: User, filters: Filters, number: int = 1) -> Page:
     start = (number - 1) * PAGE_SIZE
     ids = db.session.scalars(_slice(matching, filters, start, start + PAGE_SIZE + 1)).all()
     return Page(
-        items=_rows(ids[:PAGE_SIZE]),
+        items=_rows(actor, ids[:PAGE_SIZE]),
         number=number,
         has_next=len(ids) > PAGE_SIZE and number < MAX_PAGE_NUMBER,
         total=Count.of(total),
@@ -161,16 +167,15 @@ def rows(*, actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
             )
         )
     )
-    return _rows([case_id for case_id in case_ids if case_id in visible])
+    return _rows(actor, [case_id for case_id in case_ids if case_id in visible])
 
 
-def rows_of_patient(patient: Patient) -> Sequence[Row]:
+def rows_of_patient(*, actor: User, patient: Patient) -> Sequence[Row]:
     """All cases of a patient, newest first."""
-    return _rows(
-        db.session.scalars(
-            select(Case.id).where(Case.patient_id == patient.id).order_by(Case.id.desc())
-        ).all()
-    )
+    case_ids = db.session.scalars(
+        select(Case.id).where(Case.patient_id == patient.id).order_by(Case.id.desc())
+    ).all()
+    return _rows(actor, case_ids)
 
 
 def readings(case: Case) -> Sequence[Assessment]:
@@ -305,7 +310,7 @@ def _has_identifier(
     return exists().where(Patient.id == Case.patient_id, *begins)
 
 
-def _rows(case_ids: Sequence[int]) -> Sequence[Row]:
+def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
     assessments = db.session.scalars(
         select(Assessment)
         .join(Assessment.case)
@@ -325,8 +330,17 @@ def _rows(case_ids: Sequence[int]) -> Sequence[Row]:
     by_case = {assessment.case_id: assessment for assessment in assessments}
     unanswered = _unanswered_counts([assessment.id for assessment in by_case.values()])
     signs = _signs(by_case.values())
+    reviews = latest_reviews(case_ids)
+    shown = may_see_answer(actor=actor, case_ids=case_ids)
     return [
-        Row(reading.case, reading, unanswered.get(reading.id, 0), signs.get(reading.id))
+        Row(
+            case=reading.case,
+            assessment=reading,
+            unanswered_count=unanswered.get(reading.id, 0),
+            sign=signs.get(reading.id),
+            review=reviews.get(reading.case_id),
+            shows_answer=reading.case_id in shown,
+        )
         for reading in (by_case[case_id] for case_id in case_ids)
     ]
 

@@ -25,6 +25,7 @@ from webapp.errors import Conflict, Invalid
 from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.permissions import Permission, poll, require, signed_in, takes_images
 from webapp.rendering import fragment, stored_picture
+from webapp.reviews.forms import panels
 from webapp.triage import queries, services
 from webapp.triage.forms import (
     CorrectionForm,
@@ -163,6 +164,7 @@ def case(case_id: int) -> ResponseReturnValue:
         assessment=assessment,
         explanations=explanations_of(assessment),
         history=history,
+        panels=panels(actor=_actor(), case=case),
     )
 
 
@@ -172,12 +174,14 @@ def case(case_id: int) -> ResponseReturnValue:
 def case_status(case_id: int) -> ResponseReturnValue:
     """The part of a case's page that says where its assessment stands."""
     case = get_case(actor=_actor(), case_id=case_id)
+    decisions = panels(actor=_actor(), case=case)
     assessment = queries.readings(case)[0]
     return fragment(
-        "triage/_status.html",
+        "triage/_status.html" if decisions.shows_answer else "reviews/_veiled.html",
         case=case,
         assessment=assessment,
         explanations=explanations_of(assessment),
+        panels=decisions,
     )
 
 
@@ -319,6 +323,6 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
     return render_template(
         "triage/patient.html",
         patient=patient,
-        cases=queries.rows_of_patient(patient),
+        cases=queries.rows_of_patient(actor=_actor(), patient=patient),
         form=form,
     )

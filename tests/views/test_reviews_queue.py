@@ -1,0 +1,18 @@
+"""GET /second-reads; what fills it is tried with the second readings."""
+
+from tests.conftest import Browser
+
+
+def test_an_empty_queue_says_what_it_is_for(desk: Browser) -> None:
+    page = desk.get("/second-reads")
+    assert page.status_code == 200
+    assert "A case appears here when a second reader sees something else" in page.text
+    assert "waiting-title" not in page.text
+
+
+def test_who_is_not_signed_in_is_asked_to(nobody: Browser) -> None:
+    assert nobody.get("/second-reads").location.startswith("/sign-in")
+
+
+def test_an_administrator_sees_no_patients(office: Browser) -> None:
+    assert office.get("/second-reads").status_code == 403

@@ -1,0 +1,216 @@
+"""What was decided on cases, and what a decision would be made on."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy.orm import aliased, contains_eager, joinedload
+
+from webapp.accounts.models import Site, User, UserRole
+from webapp.assessments.models import Assessment, State
+from webapp.assessments.queries import current_assessment
+from webapp.cases.models import Case
+from webapp.cases.queries import visible_site_ids
+from webapp.db import db
+from webapp.permissions import Permission, Role
+from webapp.reviews.models import Decision, Impression, Outcome, ReportStatus, Review, SecondRead
+
+QUEUE_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What someone who decides on a case has before them."""
+
+    assessment: Assessment | None
+    """The current one."""
+    review: Review | None
+    """The latest version."""
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is a finding of the model's to agree with."""
+        return self.assessment is not None and self.assessment.state is State.COMPLETED
+
+    @property
+    def mark(self) -> str:
+        """Differs as soon as there is something else to look at."""
+        number, stage = 0, "none"
+        if self.assessment is not None:
+            number, state = self.assessment.id, self.assessment.state
+            stage = "open" if state.is_open else state.value
+        return f"{number} {stage} {self.next_version - 1}"
+
+    @property
+    def next_version(self) -> int:
+        return 1 if self.review is None else self.review.version + 1
+
+    @property
+    def status(self) -> ReportStatus | None:
+        """None as long as neither a model nor a clinician has said anything."""
+        if self.review is not None:
+            return self.review.status
+        is_read = self.assessment is not None and self.assessment.completed_at is not None
+        return ReportStatus.PRELIMINARY if is_read else None
+
+
+def may_see_answer(*, actor: User, case_ids: Collection[int]) -> frozenset[int]:
+    """Those of the cases of which the actor may be told what a model or a colleague found.
+
+    The one gate for every page, list, search and export. Where a site asks for an own impression
+    first, others of its cases show how soon they must be looked at, and no more: no finding, no
+    probability, no heat map, no decision, and not whether the model gave an answer. What is signed
+    is a report, which everyone reads, but for second readers: they read it by themselves first.
+    """
+    has_impression = exists().where(Impression.case_id == Case.id, Impression.reader_id == actor.id)
+    is_signed = exists().where(Review.case_id == Case.id)
+    if actor.can(Permission.SECOND_READ):
+        has_read = exists().where(
+            SecondRead.review_id == Review.id, SecondRead.reader_id == actor.id
+        )
+        is_signed = is_signed.where((Review.reviewer_id == actor.id) | has_read)
+    seen = db.session.scalars(
+        select(Case.id)
+        .join(Site, Site.id == Case.site_id)
+        .where(
+            Case.id.in_(case_ids),
+            Case.site_id.in_(visible_site_ids(actor)),
+            ~Site.own_impression_first | has_impression | is_signed,
+        )
+    )
+    return frozenset(seen)
+
+
+def impressions(case: Case) -> Sequence[Impression]:
+    """What clinicians saw in a case by themselves, in order."""
+    return db.session.scalars(
+        select(Impression)
+        .where(Impression.case_id == case.id)
+        .order_by(Impression.id)
+        .options(joinedload(Impression.finding), joinedload(Impression.reader))
+    ).all()
+
+
+def outcomes(case: Case) -> Sequence[Outcome]:
+    """What a case turned out to be, the latest version first."""
+    return db.session.scalars(
+        select(Outcome)
+        .where(Outcome.case_id == case.id)
+        .order_by(Outcome.version.desc())
+        .options(joinedload(Outcome.finding), joinedload(Outcome.recorded_by))
+    ).all()
+
+
+def basis(case: Case) -> Basis:
+    """What a decision on a case would be made on, as it is now."""
+    return Basis(current_assessment(case), latest_reviews([case.id]).get(case.id))
+
+
+def reviews(case: Case) -> Sequence[Review]:
+    """All versions of the decision on a case, the latest first."""
+    return db.session.scalars(
+        select(Review)
+        .where(Review.case_id == case.id)
+        .order_by(Review.version.desc())
+        .options(joinedload(Review.finding), joinedload(Review.reviewer))
+    ).all()
+
+
+def latest_reviews(case_ids: Collection[int]) -> dict[int, Review]:
+    """The decisions that count, by the numbers of their cases; none where nobody has signed."""
+    found = db.session.scalars(
+        select(Review)
+        .where(Review.case_id.in_(case_ids), _is_latest())
+        .options(joinedload(Review.finding), joinedload(Review.reviewer))
+    )
+    return {review.case_id: review for review in found}
+
+
+def review_of_form(case: Case, form_token: str) -> Review | None:
+    """What this form was signed as, if it was sent before."""
+    return db.session.scalars(
+        select(Review).where(Review.case_id == case.id, Review.form_token == form_token)
+    ).one_or_none()
+
+
+def second_reads(case: Case) -> Sequence[SecondRead]:
+    """What second readers said of the decisions on a case, the latest first."""
+    return db.session.scalars(
+        select(SecondRead)
+        .join(SecondRead.review)
+        .where(Review.case_id == case.id)
+        .order_by(SecondRead.id.desc())
+        .options(
+            contains_eager(SecondRead.review),
+            joinedload(SecondRead.finding),
+            joinedload(SecondRead.reader),
+        )
+    ).all()
+
+
+def disagreements(*, actor: User) -> Sequence[SecondRead]:
+    """Second readings that differ from the decisions that count, the longest-standing first; of
+    those that the actor may be told of, and no more than `QUEUE_LENGTH`. An amendment, which may
+    say the same again, settles one."""
+    found = db.session.scalars(
+        select(SecondRead)
+        .join(SecondRead.review)
+        .join(Review.case)
+        .where(
+            Case.site_id.in_(visible_site_ids(actor)),
+            _is_latest(),
+            SecondRead.finding_id.is_distinct_from(Review.finding_id),
+        )
+        .order_by(SecondRead.id)
+        .limit(QUEUE_LENGTH)
+        .options(
+            contains_eager(SecondRead.review).options(
+                contains_eager(Review.case).joinedload(Case.patient),
+                joinedload(Review.finding),
+                joinedload(Review.reviewer),
+            ),
+            joinedload(SecondRead.finding),
+            joinedload(SecondRead.reader),
+        )
+    ).all()
+    told = may_see_answer(actor=actor, case_ids={second.review.case_id for second in found})
+    return [second for second in found if second.review.case_id in told]
+
+
+def to_read_again(*, actor: User) -> Sequence[Case]:
+    """Signed cases that the actor may read a second time and nobody has, the earliest signed
+    first; no more than `QUEUE_LENGTH`."""
+    return db.session.scalars(
+        select(Case)
+        .join(Review, Review.case_id == Case.id)
+        .where(
+            Case.site_id.in_(visible_site_ids(actor)),
+            _is_latest(),
+            Review.decision != Decision.VOID,
+            Review.reviewer_id != actor.id,
+            ~exists().where(SecondRead.review_id == Review.id),
+        )
+        .order_by(Review.id)
+        .limit(QUEUE_LENGTH)
+        .options(joinedload(Case.patient), joinedload(Case.reading_task))
+    ).all()
+
+
+def _is_latest() -> ColumnElement[bool]:
+    """A condition for the decisions that count."""
+    later = aliased(Review)
+    return ~exists().where(later.case_id == Review.case_id, later.version > Review.version)
+
+
+def colleagues(case: Case) -> Sequence[User]:
+    """Those who may decide on a case, by name."""
+    roles = [role for role in Role if Permission.REVIEW_CASES in role.permissions]
+    return db.session.scalars(
+        select(User)
+        .where(
+            User.disabled_at.is_(None),
+            User.user_roles.any(UserRole.role.in_(roles)),
+            User.sites.any(Site.id == case.site_id),
+        )
+        .order_by(User.full_name, User.id)
+    ).all()
