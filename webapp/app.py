@@ -21,6 +21,7 @@ class RowNumber(IntegerConverter):
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the web application: the core, sign-in, security, pages and error pages."""
     from webapp.accounts.views import blueprint as accounts_pages
+    from webapp.exports.views import blueprint as exports_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reviews.views import blueprint as reviews_pages
     from webapp.triage.views import blueprint as triage_pages
@@ -30,6 +31,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["TEMPLATES_AUTO_RELOAD"] = app.config["FIRSTLOOK"].debug
     security.init_app(app)
     rendering.init_app(app)
-    for blueprint in (accounts_pages, registry_pages, reviews_pages, triage_pages):
+    for blueprint in (accounts_pages, exports_pages, registry_pages, reviews_pages, triage_pages):
         app.register_blueprint(blueprint)
     return app

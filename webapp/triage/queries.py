@@ -127,6 +127,12 @@ def rows(*, actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
     return _rows([case_id for case_id in case_ids if case_id in visible])
 
 
+def rows_of(*, actor: User, filters: Filters, limit: int) -> Sequence[Row]:
+    """The first so many cases of a worklist, in its order."""
+    matching = _matching(actor, filters)
+    return _rows(db.session.scalars(_slice(matching, filters, 0, limit)).all())
+
+
 def rows_of_patient(patient: Patient) -> Sequence[Row]:
     """All cases of a patient, newest first."""
     return _rows(
@@ -264,7 +270,7 @@ def _rows(case_ids: Sequence[int]) -> Sequence[Row]:
         .where(Assessment.case_id.in_(case_ids), _is_current())
         .options(
             contains_eager(Assessment.case).options(
-                joinedload(Case.patient),
+                joinedload(Case.patient).joinedload(Patient.site),
                 joinedload(Case.reading_task),
                 selectinload(Case.images),
                 raiseload("*"),
