@@ -51,6 +51,7 @@ class _Page(FPDF):
         super().__init__(format="A4")
         self.set_auto_page_break(False)
         self.set_margins(MARGIN_MM, MARGIN_MM)
+        self.c_margin = 0.0  # text stands flush with picture and lines
         for style, name in (("", "DejaVuSans"), ("B", "DejaVuSans-Bold")):
             self.add_font("DejaVu", style, FONTS / f"{name}.ttf")
         self.set_lang(str(get_locale()))
