@@ -22,6 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """Build the web application: the core, sign-in, security, pages and error pages."""
     from webapp.accounts.views import blueprint as accounts_pages
     from webapp.explanations.views import blueprint as explanations_pages
+    from webapp.exports.views import blueprint as exports_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reviews.views import blueprint as reviews_pages
     from webapp.triage.views import blueprint as triage_pages
@@ -34,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in (
         accounts_pages,
         explanations_pages,
+        exports_pages,
         registry_pages,
         reviews_pages,
         triage_pages,

@@ -1,4 +1,4 @@
-"""How long a case may wait, when it is due, and a user's own filters of the worklist."""
+"""How long a case may wait, when it is due or settled, and a user's own filters of the worklist."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ depends_on = None
 ALLOWANCES = {"routine": 72 * 60, "urgent": 4 * 60, "asap": 60, "stat": 0}
 """Minutes, by priorities in the order of their ranks."""
 
-IS_CURRENT = sa.text("superseded_at IS NULL AND purpose = 'triage'")
+IS_OPEN = sa.text("superseded_at IS NULL AND purpose = 'triage' AND settled_at IS NULL")
 INDEXES = {
     "ix_assessments_by_due": ["due_at", "case_id", "state", "priority_rank"],
     "ix_assessments_by_state_due": ["state", "due_at", "case_id", "priority_rank"],
@@ -67,13 +67,17 @@ def upgrade() -> None:
     fill()
     if op.get_bind().dialect.name != "sqlite":
         op.alter_column("assessments", "due_at", server_default=None)
+    op.add_column(
+        "assessments",
+        sa.Column("settled_at", webapp.db.UTCDateTime(timezone=True), nullable=True),
+    )
     for name, columns in INDEXES.items():
         op.create_index(
             name,
             "assessments",
             columns,
-            sqlite_where=IS_CURRENT,
-            postgresql_where=IS_CURRENT,
+            sqlite_where=IS_OPEN,
+            postgresql_where=IS_OPEN,
         )
     op.create_table(
         "saved_filters",
@@ -116,5 +120,6 @@ def downgrade() -> None:
     op.drop_table("saved_filters")
     for name in INDEXES:
         op.drop_index(name, "assessments")
+    op.drop_column("assessments", "settled_at")
     op.drop_column("assessments", "due_at")
     op.drop_table("allowances")

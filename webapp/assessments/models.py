@@ -32,6 +32,7 @@ WITHOUT_ANSWER = Priority.URGENT
 """Somebody has to read an image that a model gave no answer for, and before what has one."""
 
 _IS_CURRENT = text("superseded_at IS NULL AND purpose = 'triage'")
+_IS_OPEN = text("superseded_at IS NULL AND purpose = 'triage' AND settled_at IS NULL")
 
 
 class State(enum.StrEnum):
@@ -197,7 +198,7 @@ class Assessment(Leased, Base):
             postgresql_where=_IS_CURRENT,
         ),
         *(
-            Index(name, *columns, sqlite_where=_IS_CURRENT, postgresql_where=_IS_CURRENT)
+            Index(name, *columns, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
             for name, *columns in (
                 ("ix_assessments_by_due", "due_at", "case_id", "state", "priority_rank"),
                 ("ix_assessments_by_state_due", "state", "due_at", "case_id", "priority_rank"),
@@ -224,6 +225,8 @@ class Assessment(Leased, Base):
     due_at: Mapped[dt.datetime]
     """When somebody has to have looked at the case, which is the order of the worklist: when it was
     sent, and what the shortest of the same priorities allows."""
+    settled_at: Mapped[dt.datetime | None]
+    """When somebody decided on the case, which waits no longer then."""
 
     metadata_fed: Mapped[dict[str, Any]] = mapped_column(JSON)
     """`raw` values and which were `missing`, when the work was scheduled; never changed after."""

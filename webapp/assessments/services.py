@@ -110,6 +110,8 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
             _set_urgency(assessment, {case.priority}, allowed)
             db.session.add(assessment)
         assessment.superseded_at = None
+        if current is not None:
+            assessment.settled_at = current.settled_at
         if current is not None and assessment.state is not State.COMPLETED:
             # What was found to be urgent stays so until it has been read anew.
             priorities = {case.priority, current.priority}
@@ -122,6 +124,13 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
         if assessment.state is State.SCHEDULED:
             ring_after_commit()
     return assessment
+
+
+def settle(*, case: Case) -> None:
+    """Take a case that somebody has decided on from those that wait."""
+    current = current_assessment(case)
+    if current is not None and current.settled_at is None:
+        current.settled_at = now()
 
 
 def metadata_fed(case: Case) -> dict[str, Any]:

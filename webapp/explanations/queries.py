@@ -12,6 +12,7 @@ from webapp.cases.queries import visible_site_ids
 from webapp.db import db
 from webapp.errors import NotFound
 from webapp.explanations.models import Explanation
+from webapp.reviews.queries import may_see_answer
 
 
 def of_assessment(assessment: Assessment) -> Mapping[int, Sequence[Explanation]]:
@@ -31,7 +32,8 @@ def get_assessed_image(*, actor: User, assessed_image_id: int) -> AssessedImage:
     """What was said of one image, with its probabilities.
 
     Raises:
-        NotFound: there is none, or its case is not at a site of the actor.
+        NotFound: there is none, its case is not at a site of the actor, or the actor has to have
+            an own impression first.
     """
     read = db.session.scalars(
         select(AssessedImage)
@@ -43,7 +45,7 @@ def get_assessed_image(*, actor: User, assessed_image_id: int) -> AssessedImage:
             selectinload(AssessedImage.predictions).joinedload(Prediction.finding),
         )
     ).one_or_none()
-    if read is None:
+    if read is None or not _may_see(actor, read):
         raise NotFound("assessed_image", assessed_image_id=assessed_image_id)
     return read
 
@@ -52,7 +54,8 @@ def get_explanation(*, actor: User, explanation_id: int) -> Explanation:
     """An explanation with its image and finding.
 
     Raises:
-        NotFound: there is none, or its case is not at a site of the actor.
+        NotFound: there is none, its case is not at a site of the actor, or the actor has to have
+            an own impression first.
     """
     explanation = db.session.scalars(
         select(Explanation)
@@ -65,6 +68,11 @@ def get_explanation(*, actor: User, explanation_id: int) -> Explanation:
             joinedload(Explanation.assessed_image).joinedload(AssessedImage.assessment),
         )
     ).one_or_none()
-    if explanation is None:
+    if explanation is None or not _may_see(actor, explanation.assessed_image):
         raise NotFound("explanation", explanation_id=explanation_id)
     return explanation
+
+
+def _may_see(actor: User, read: AssessedImage) -> bool:
+    case_id = read.assessment.case_id
+    return case_id in may_see_answer(actor=actor, case_ids=[case_id])

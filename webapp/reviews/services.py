@@ -8,6 +8,7 @@ from sqlalchemy import select
 from webapp import audit
 from webapp.accounts.models import User
 from webapp.assessments.models import Assessment, Purpose
+from webapp.assessments.services import settle
 from webapp.cases.models import Case
 from webapp.cases.services import plain_text
 from webapp.catalogue.models import Finding
@@ -83,6 +84,8 @@ def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: s
             raise Conflict("changed", basis=basis)
         review = _signed(actor, case, verdict, basis, form_token)
         db.session.add(review)
+        settle(case=case)
+        db.session.flush()
         audit.record(
             actor=actor,
             action=_ACTIONS.get(review.status, "review.signed"),

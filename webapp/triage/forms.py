@@ -45,7 +45,7 @@ from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
 from webapp.triage.models import SavedFilter
-from webapp.triage.queries import Filters, Sort
+from webapp.triage.queries import Filters, Scope, Sort
 from webapp.triage.services import Submission, Upload
 
 IDENTIFIER_LENGTH = Patient.identifier.type.length
@@ -418,6 +418,7 @@ class WorklistForm(Form):
     )
     priority = SelectField(_l("Priority"), choices=[_ANY, *_choices(reversed(Priority))])
     reading_task = SelectField(_l("Reading task"))
+    show = SelectField(_l("Show"), choices=_choices(Scope), default=Scope.OPEN.value)
     sort = SelectField(
         _l("Order"),
         choices=_choices(Sort),
@@ -435,6 +436,7 @@ class WorklistForm(Form):
     def filters(self) -> Filters:
         """The filters that were asked for."""
         return Filters(
+            scope=_member(Scope, self.show.data) or Scope.OPEN,
             identifier=self.identifier.data or "",
             state=_member(State, self.state.data),
             priority=_member(Priority, self.priority.data),

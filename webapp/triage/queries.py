@@ -54,9 +54,31 @@ _SORT_LABELS = {
 }
 
 
+class Scope(enum.StrEnum):
+    """Which cases a worklist is about."""
+
+    OPEN = "open"
+    MINE = "mine"
+    """Those that wait, and that the reader has taken."""
+    ALL = "all"
+
+    @property
+    def label(self) -> str:
+        return _SCOPE_LABELS[self]
+
+
+_SCOPE_LABELS = {
+    Scope.OPEN: _l("Waiting for a decision"),
+    Scope.MINE: _l("Waiting, taken by me"),
+    Scope.ALL: _l("All, decided ones too"),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """Which cases of a worklist, and in which order; None and "" leave all."""
+
+    scope: Scope = Scope.OPEN
 
     identifier: str = ""
     """How the patient's identifier begins."""
@@ -65,6 +87,7 @@ class Filters:
     """How soon it must be looked at, as it is now: a finding may have raised it."""
     reading_task_id: int | None = None
     sort: Sort = Sort.DUE
+    """What is decided is due no more: among all cases, the newest are first instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +193,12 @@ def rows(*, actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
     return _rows(actor, [case_id for case_id in case_ids if case_id in visible])
 
 
+def rows_of(*, actor: User, filters: Filters, limit: int) -> Sequence[Row]:
+    """The first so many cases of a worklist, in its order."""
+    matching = _matching(actor, filters)
+    return _rows(actor, db.session.scalars(_slice(matching, filters, 0, limit)).all())
+
+
 def rows_of_patient(*, actor: User, patient: Patient) -> Sequence[Row]:
     """All cases of a patient, newest first."""
     case_ids = db.session.scalars(
@@ -241,8 +270,13 @@ def _is_current() -> ColumnElement[bool]:
     return Assessment.superseded_at.is_(None) & (Assessment.purpose == triage)
 
 
+def _sort(filters: Filters) -> Sort:
+    is_settled_too = filters.scope is Scope.ALL and filters.sort is Sort.DUE
+    return Sort.NEWEST if is_settled_too else filters.sort
+
+
 def _is_by_reading(filters: Filters) -> bool:
-    return bool(filters.state or filters.priority or filters.sort is Sort.DUE)
+    return bool(filters.state or filters.priority or _sort(filters) is Sort.DUE)
 
 
 def _matching(actor: User, filters: Filters) -> Select[int]:
@@ -262,6 +296,10 @@ def _matching(actor: User, filters: Filters) -> Select[int]:
         .join(Assessment, (Assessment.case_id == Case.id) & _is_current())
         .where(site_id.in_(site_ids))
     )
+    if filters.scope is not Scope.ALL:
+        matching = matching.where(Assessment.settled_at.is_(None))
+    if filters.scope is Scope.MINE:
+        matching = matching.where(Case.assigned_to_id == actor.id)
     if filters.identifier:
         matching = matching.where(_has_identifier(site_ids, filters.identifier, case_id))
     if filters.state:
@@ -287,7 +325,7 @@ def _slice(matching: Select[int], filters: Filters, start: int, stop: int) -> Se
         Sort.NEWEST: (case_id.desc(),),
         Sort.OLDEST: (case_id.asc(),),
     }
-    return matching.order_by(*order[filters.sort]).limit(stop - start).offset(start)
+    return matching.order_by(*order[_sort(filters)]).limit(stop - start).offset(start)
 
 
 def _has_identifier(
@@ -317,7 +355,7 @@ def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
         .where(Assessment.case_id.in_(case_ids), _is_current())
         .options(
             contains_eager(Assessment.case).options(
-                joinedload(Case.patient),
+                joinedload(Case.patient).joinedload(Patient.site),
                 joinedload(Case.reading_task),
                 selectinload(Case.images),
                 raiseload("*"),

@@ -1,0 +1,106 @@
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from pypdf import PdfReader
+
+from tests import clinic
+from tests.conftest import Browser
+from webapp.accounts.models import User
+from webapp.cases.models import Case
+
+
+def text_of(answer: Any) -> str:
+    """The words of a PDF of one page, spaces and line breaks alike."""
+    (page,) = PdfReader(io.BytesIO(answer.data)).pages
+    assert len(page.images) == 1
+    return " ".join(page.extract_text().split())
+
+
+def test_it_is_one_page_with_image_answer_and_provenance(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    with app.app_context():
+        version = clinic.read(case, "grave").model_version
+        bundle, licence = version.bundle_sha256, version.licence
+    answer = desk.get(f"/cases/{case.id}/report.pdf")
+    assert answer.status_code == 200
+    assert answer.mimetype == "application/pdf"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="case-{case.id}.pdf"'
+    assert answer.headers["Cache-Control"] == "no-store"
+    words = text_of(answer)
+    for said in (
+        f"Report of case {case.id}",
+        "Preliminary: signed by nobody",
+        "A-1",
+        "1980",
+        "a note",
+        "90 %",
+        "Nobody has signed yet.",
+        "Signature",
+        licence,
+        bundle,
+        "never makes one",
+        f"Made by {clinician.full_name}",
+    ):
+        assert said in words, said
+
+
+def test_it_says_why_the_model_gave_no_answer(app: Flask, desk: Browser, case: Case) -> None:
+    with app.app_context():
+        clinic.read(case, reasons=["blurred"])
+    words = text_of(desk.get(f"/cases/{case.id}/report.pdf"))
+    assert "No answer from the model" in words
+    assert "The image is blurred." in words
+    assert "90 %" not in words
+
+
+@pytest.mark.parametrize("end", ["waits", "failed"])
+def test_a_case_without_a_reading_has_a_report(
+    end: str, app: Flask, desk: Browser, case: Case
+) -> None:
+    if end == "failed":
+        with app.app_context():
+            clinic.fail(case)
+    words = text_of(desk.get(f"/cases/{case.id}/report.pdf"))
+    assert {"waits": "Waiting", "failed": "A stored image could not be read."}[end] in words
+
+
+def test_whatever_is_written_stays_on_the_page(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    """Long texts are cut with a mark, other scripts are kept."""
+    with app.app_context():
+        wordy = clinic.send(clinician, identifier="Ж-Ω-9", note="long " * 400)
+        clinic.read(wordy)
+    words = text_of(desk.get(f"/cases/{wordy.id}/report.pdf"))
+    assert "Ж-Ω-9" in words
+    assert "…" in words
+    assert "Signature" in words
+
+
+def test_taking_it_out_is_on_record(
+    desk: Browser, clinician: User, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    desk.get(f"/cases/{case.id}/report.pdf")
+    (event,) = record("report.exported")
+    assert event["actor_id"] == clinician.id
+    assert event["subject"] == ("Case", case.id)
+    assert event["detail"]["version"] == 0
+
+
+def test_who_is_not_signed_in_is_asked_to(nobody: Browser, case: Case) -> None:
+    assert nobody.get(f"/cases/{case.id}/report.pdf").location.startswith("/sign-in")
+
+
+def test_an_administrator_sees_no_patients(office: Browser, case: Case) -> None:
+    assert office.get(f"/cases/{case.id}/report.pdf").status_code == 403
+
+
+def test_what_is_of_others_is_not_there(
+    stranger: Browser, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    assert stranger.get(f"/cases/{case.id}/report.pdf").status_code == 404
+    assert record("report.exported") == []
