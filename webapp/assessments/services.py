@@ -27,7 +27,7 @@ from webapp.assessments.models import (
     Purpose,
     State,
 )
-from webapp.assessments.queries import expired_count, in_state, is_due
+from webapp.assessments.queries import current_assessment, expired_count, in_state, is_due
 from webapp.cases.models import Case, Sex
 from webapp.catalogue.models import Finding, Priority
 from webapp.catalogue.queries import allowances, findings_by_code
