@@ -3,6 +3,7 @@
 import io
 import logging
 from pathlib import Path
+from typing import Any, cast
 
 from flask_babel import format_datetime, get_locale
 from flask_babel import gettext as _
@@ -168,7 +169,8 @@ class _Page(FPDF):
         self.set_font("DejaVu", style, size_pt)
         self.set_text_color(grey)
         height = size_pt * 0.45 + 0.6
-        fitting = self.multi_cell(0, height, text, dry_run=True, output=MethodReturnValue.LINES)
+        ways: dict[str, Any] = {"dry_run": True, "output": MethodReturnValue.LINES}
+        fitting = cast(list[str], self.multi_cell(0, height, text, **ways))
         if len(fitting) > lines:
             fitting = [*fitting[: lines - 1], f"{fitting[lines - 1][:-2]} …"]
         for line in fitting:

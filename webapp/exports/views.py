@@ -1,5 +1,7 @@
 """Taking a report or a list out of Firstlook. Each time is on record."""
 
+from typing import Any
+
 from flask import Blueprint, Response, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
@@ -51,7 +53,8 @@ def case_table() -> ResponseReturnValue:
     rows = queries.rows_of(actor=_actor(), filters=form.filters(), limit=MAX_CASES + 1)
     if len(rows) > MAX_CASES:
         flash(_("These are more than %(max)s cases: take fewer at once.", max=MAX_CASES))
-        return redirect(url_for("triage.worklist", **form.arguments()), 303)
+        arguments: dict[str, Any] = {**form.arguments()}
+        return redirect(url_for("triage.worklist", **arguments), 303)
     audit.record_look(actor=_actor(), action="cases.exported", count=len(rows))
     name = f"cases-{now():%Y-%m-%d-%H%M}.csv"
     return _download(as_csv(rows).encode("utf-8-sig"), "text/csv", name)
