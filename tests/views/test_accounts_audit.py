@@ -229,9 +229,9 @@ def test_every_action_that_the_program_records_has_words() -> None:
 
 
 def test_an_action_without_words_is_shown_as_it_is(app: Flask, reader: Browser) -> None:
-    write(app, "report.exported", pages=["<b>1</b>"], kind=None)
+    write(app, "report.printed", pages=["<b>1</b>"], kind=None)
     row, _ = rows(shown(reader))
-    assert "report.exported - pages &lt;b&gt;1&lt;/b&gt;" in row
+    assert "report.printed - pages &lt;b&gt;1&lt;/b&gt;" in row
     assert "kind" not in row
 
 

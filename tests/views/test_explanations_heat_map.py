@@ -1,10 +1,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from flask import Flask
+
 from tests import clinic
 from tests.conftest import Browser
 from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage
+from webapp.db import db
 from webapp.explanations.models import Explanation
 
 Explain = Callable[..., Explanation]
@@ -49,6 +52,21 @@ def test_what_is_not_made_or_has_none_is_not_there(desk: Browser, explain: Expla
     assert desk.get(path(explanation)).status_code == 404
     explain(heat_map=b"")
     assert desk.get(path(explanation)).status_code == 404
+
+
+def test_before_an_own_impression_it_is_not_there(
+    app: Flask, desk: Browser, clinician: User, explain: Explain
+) -> None:
+    """Nor can its state be seen, nor another one be asked for."""
+    explanation = explain()
+    status = path(explanation).replace("heat-map", "status")
+    more = f"/assessed-images/{explanation.assessed_image_id}/explanations"
+    assert [desk.get(status).status_code, desk.post(more).status_code] == [200, 303]
+    with app.app_context():
+        db.session.get_one(User, clinician.id).sites[0].own_impression_first = True
+        db.session.commit()
+    asked = [desk.get(path(explanation)), desk.get(status), desk.post(more)]
+    assert [answer.status_code for answer in asked] == [404, 404, 404]
 
 
 def test_who_is_not_signed_in_is_asked_to(nobody: Browser, explain: Explain) -> None:

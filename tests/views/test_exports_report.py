@@ -8,8 +8,9 @@ from pypdf import PdfReader
 
 from tests import clinic
 from tests.conftest import Browser
-from webapp.accounts.models import User
+from webapp.accounts.models import Site, User
 from webapp.cases.models import Case
+from webapp.db import db
 
 
 def text_of(answer: Any) -> str:
@@ -79,6 +80,19 @@ def test_whatever_is_written_stays_on_the_page(
     assert "Ж-Ω-9" in words
     assert "…" in words
     assert "Signature" in words
+
+
+def test_before_an_own_impression_there_is_none(
+    app: Flask, desk: Browser, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    with app.app_context():
+        clinic.read(case, "grave")
+        db.session.get_one(Site, case.site_id).own_impression_first = True
+        db.session.commit()
+    answer = desk.get(f"/cases/{case.id}/report.pdf")
+    assert (answer.status_code, answer.location) == (303, f"/cases/{case.id}")
+    assert "Save your own impression first" in desk.get(answer.location).get_data(as_text=True)
+    assert record("report.exported") == []
 
 
 def test_taking_it_out_is_on_record(

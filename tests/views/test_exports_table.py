@@ -8,8 +8,9 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser
-from webapp.accounts.models import User
+from webapp.accounts.models import Site, User
 from webapp.cases.models import Case
+from webapp.db import db
 from webapp.exports import views
 from webapp.exports.table import COLUMNS, harmless
 
@@ -34,6 +35,16 @@ def test_it_has_the_cases_of_the_list(
     assert (read["case"], read["patient"], read["finding"]) == (str(case.id), "A-1", "grave")
     assert (read["probability"], read["state"], read["decision"]) == ("0.9000", "completed", "")
     assert (waiting["case"], waiting["finding"]) == (str(other.id), "")
+
+
+def test_before_an_own_impression_it_tells_no_answer(app: Flask, desk: Browser, case: Case) -> None:
+    with app.app_context():
+        clinic.read(case, reasons=["blurred"])
+        db.session.get_one(Site, case.site_id).own_impression_first = True
+        db.session.commit()
+    (row,) = rows_of(desk.get("/cases.csv"))
+    assert (row["state"], row["finding"], row["probability"]) == ("read", "", "")
+    assert row["priority"] == "urgent"
 
 
 def test_it_is_filtered_as_the_list_is(app: Flask, desk: Browser, clinician: User) -> None:
@@ -72,14 +83,14 @@ def test_too_many_are_refused_rather_than_cut(
     assert answer.status_code == 303
     assert "identifier=A" in answer.location
     assert "more than 1 cases" in desk.get(answer.location).get_data(as_text=True)
-    assert record("cases.exported") == []
+    assert record("case.exported") == []
 
 
 def test_taking_it_out_is_on_record(
     desk: Browser, clinician: User, case: Case, record: Callable[..., list[dict[str, Any]]]
 ) -> None:
     desk.get("/cases.csv")
-    (event,) = record("cases.exported")
+    (event,) = record("case.exported")
     assert (event["actor_id"], event["detail"]["count"]) == (clinician.id, 1)
 
 

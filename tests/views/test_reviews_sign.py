@@ -66,7 +66,7 @@ def test_agreeing_makes_the_report_final(
     page = opened(desk, case)
     assert "Agrees with the model: Grave" in page
     assert "Final" in page
-    assert "Agrees with the model: Grave" in desk.get("/cases").get_data(as_text=True)
+    assert "Agrees with the model: Grave" in desk.get("/cases?show=all").get_data(as_text=True)
     (event,) = record("review.signed")
     assert event["detail"]["version"] == 1
 
@@ -190,7 +190,7 @@ def test_a_signed_case_is_voided_by_an_amendment(
     page = opened(desk, case)
     assert "<s>" in page
     assert "Cancelled" in page
-    assert "case-row--void" in desk.get("/cases").get_data(as_text=True)
+    assert "case-row--void" in desk.get("/cases?show=all").get_data(as_text=True)
     assert len(record("case.voided")) == 1
 
 

@@ -24,10 +24,14 @@ def test_it_is_kept_and_offered(
 ) -> None:
     assert "Save these filters" in desk.get("/cases?state=failed").get_data(as_text=True)
     answer = desk.post("/cases/filters", FIELDS)
-    assert (answer.status_code, answer.location) == (303, "/cases?state=failed&sort=newest")
-    assert kept(app) == [(clinician.id, "What failed", {"state": "failed", "sort": "newest"})]
+    assert (answer.status_code, answer.location) == (
+        303,
+        "/cases?state=failed&show=open&sort=newest",
+    )
+    arguments = {"state": "failed", "show": "open", "sort": "newest"}
+    assert kept(app) == [(clinician.id, "What failed", arguments)]
     page = desk.get("/cases").get_data(as_text=True)
-    assert '<a href="/cases?state=failed&amp;sort=newest">What failed</a>' in page
+    assert '<a href="/cases?state=failed&amp;show=open&amp;sort=newest">What failed</a>' in page
     assert 'aria-current="true">What failed' in desk.get(answer.location).get_data(as_text=True)
     (event,) = record("filter.saved")
     assert event["actor_id"] == clinician.id
@@ -44,7 +48,12 @@ def test_no_patient_is_kept_and_nothing_that_cannot_be_used(app: Flask, desk: Br
     extra = {"identifier": "A-1", "priority": "9" * 500, "reading_task": "test-task", "page": "2"}
     desk.post("/cases/filters", FIELDS | extra)
     ((_, _, arguments),) = kept(app)
-    assert arguments == {"state": "failed", "reading_task": "test-task", "sort": "newest"}
+    assert arguments == {
+        "state": "failed",
+        "reading_task": "test-task",
+        "show": "open",
+        "sort": "newest",
+    }
 
 
 @pytest.mark.parametrize(

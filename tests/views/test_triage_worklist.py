@@ -14,6 +14,10 @@ from webapp.cases.models import Case
 from webapp.catalogue.models import Priority
 from webapp.db import db
 from webapp.registry.models import ModelVersion
+from webapp.reviews import services as reviews
+from webapp.reviews.models import Decision
+from webapp.reviews.queries import basis
+from webapp.reviews.services import Verdict
 from webapp.triage import queries
 
 
@@ -236,3 +240,35 @@ def test_a_stranger_sees_their_own_site_only(
 ) -> None:
     assert "A-1" not in shown(stranger)
     assert "A-1" not in shown(stranger, "?identifier=A-1").partition("<tbody>")[2]
+
+
+def test_what_is_decided_waits_no_longer(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    """It is listed among all; what one has taken is listed apart."""
+    with app.app_context():
+        clinic.read(case, "grave")
+        taken = clinic.send(clinician, identifier="T-1")
+        actor = db.session.get_one(User, clinician.id)
+        taken = db.session.get_one(Case, taken.id)
+        reviews.assign(actor=actor, case=taken, to=actor, shown_id=None)
+        decided = db.session.get_one(Case, case.id)
+        reviews.sign(
+            actor=actor,
+            case=decided,
+            verdict=Verdict(decision=Decision.AGREE),
+            shown=basis(decided).mark,
+            form_token="once",
+        )
+        other = clinic.send(clinician, identifier="O-1")
+
+    def listed(show: str) -> set[int]:
+        page = desk.get(f"/cases?show={show}").get_data(as_text=True)
+        return {int(number) for number in re.findall(r'href="/cases/(\d+)"', page)}
+
+    assert listed("open") == {taken.id, other.id}
+    assert listed("mine") == {taken.id}
+    assert listed("all") == {case.id, taken.id, other.id}
+    with app.app_context():
+        counts = queries.counts_by_priority(actor=db.session.get_one(User, clinician.id))
+    assert sum(count.number for count in counts.values()) == 2

@@ -35,7 +35,7 @@ ACTIONS = {
     "patient.corrected": _l("Corrected a patient's particulars"),
     "image.opened": _l("Opened an image"),
     "report.exported": _l("Took a report out"),
-    "cases.exported": _l("Took a list of cases out"),
+    "case.exported": _l("Took a list of cases out"),
     "duplicates.shown": _l("Was shown images that are filed for another patient"),
     "impression.saved": _l("Saved an own impression"),
     "review.signed": _l("Signed a decision"),

@@ -55,7 +55,7 @@ def case_table() -> ResponseReturnValue:
         flash(_("These are more than %(max)s cases: take fewer at once.", max=MAX_CASES))
         arguments: dict[str, Any] = {**form.arguments()}
         return redirect(url_for("triage.worklist", **arguments), 303)
-    audit.record_look(actor=_actor(), action="cases.exported", count=len(rows))
+    audit.record_look(actor=_actor(), action="case.exported", count=len(rows))
     name = f"cases-{now():%Y-%m-%d-%H%M}.csv"
     return _download(as_csv(rows).encode("utf-8-sig"), "text/csv", name)
 

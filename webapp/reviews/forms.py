@@ -164,7 +164,7 @@ class DecisionForm(BasisForm):
     )
     finding = SelectField(_l("Finding"), validate_choice=False)
     comment = _text_field(_l("Comment"))
-    reason = _text_field(_l("Reason for the amendment"), _reason_needed())
+    reason = _text_field(_l("Reason for the amendment"))
 
     def __init__(self, case: Case, basis: Basis) -> None:
         super().__init__(basis)
@@ -179,6 +179,8 @@ class DecisionForm(BasisForm):
         if basis.review is None:
             del self.reason
         else:
+            # Shown as needed, and left to the service: a form that is sent again needs no reason.
+            self.reason.flags.required = True
             offered[Decision.VOID] = _("Void: this case should not be there")
         self.decision.choices = [SelectChoice(value, words) for value, words in offered.items()]
 
