@@ -553,6 +553,9 @@ def test_keys_move_from_case_to_case(ward: Ward, visit: Callable[..., Page]) -> 
     links = page.locator(".case-row__link")
     help_ = page.get_by_role("dialog", name="Keys of the worklist")
 
+    expect(
+        page.get_by_role("button", name="Keys", exact=True)
+    ).to_be_visible()  # the script is there
     page.keyboard.press("ArrowDown")  # scrolls, since no case has the focus
     expect(page.locator(".case-row__link:focus")).to_have_count(0)
     page.keyboard.press("j")
