@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import FileSystemBytecodeCache
 
 from webapp.accounts.models import Site, User, UserRole
 from webapp.accounts.services import hash_password
@@ -119,11 +120,18 @@ def settings(tmp_path: Path, migrated_sqlite: Path) -> Settings:
     return Settings(instance_dir=instance)
 
 
+@pytest.fixture(scope="session")
+def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
+    """Templates that were compiled for one application of this session, for the next ones."""
+    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+
+
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
+def app(settings: Settings, compiled_templates: FileSystemBytecodeCache) -> Iterator[Flask]:
     """The web application on a migrated SQLite database, without a pushed context."""
     app = create_app(settings)
     app.config["TESTING"] = True
+    app.jinja_env.bytecode_cache = compiled_templates
     _do_not_wait_for_the_disk(app)
     yield app
     with app.app_context():

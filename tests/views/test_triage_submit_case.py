@@ -282,16 +282,17 @@ def test_the_body_site_is_kept_where_the_model_asks_for_it(
         asks = clinic.serve("dermoscopy", body_sites=["hand"]).reading_task_id
         other = clinic.serve("fundus", body_sites=["foot"]).reading_task_id
 
-    def send_for(reading_task: Any) -> Any:
+    def send_for(reading_task: Any, **said: str) -> Any:
         changes = {"form_token": form_token(desk), "reading_task": reading_task}
-        return send(desk, filled | changes | {"body_site": "hand"}, clinic.picture())
+        return send(desk, filled | changes | said, clinic.picture())
 
-    assert send_for(asks).status_code == 303
-    assert send_for(filled["reading_task"]).status_code == 303  # it asks for none
-    assert "does not know this place" in refusal(send_for(other))
+    assert send_for(asks, body_site="hand").status_code == 303
+    assert send_for(asks).status_code == 303  # nobody says
+    assert send_for(filled["reading_task"], body_site="hand").status_code == 303  # it asks for none
+    assert "does not know this place" in refusal(send_for(other, body_site="hand"))
     with app.app_context():
         kept = db.session.scalars(sa.select(Case.body_site).order_by(Case.id)).all()
-    assert kept == ["hand", None]
+    assert kept == ["hand", None, None]
 
 
 def test_too_many_images_are_refused(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:

@@ -227,7 +227,7 @@ class NewCaseForm(PatientForm):
             NumberRange(0, OLDEST_YEARS, _l("Enter an age from %(min)s to %(max)s years.")),
         ],
     )
-    body_site = SelectField(_l("Body site"))
+    body_site = SelectField(_l("Body site"), default="")
     note = TextAreaField(
         _l("Note"),
         [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
