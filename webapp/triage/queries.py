@@ -68,9 +68,9 @@ class Scope(enum.StrEnum):
 
 
 _SCOPE_LABELS = {
-    Scope.OPEN: _l("Waiting for a decision"),
-    Scope.MINE: _l("Waiting, taken by me"),
-    Scope.ALL: _l("All, decided ones too"),
+    Scope.OPEN: _l("Undecided"),
+    Scope.MINE: _l("Taken by me"),
+    Scope.ALL: _l("All"),
 }
 
 
