@@ -90,7 +90,7 @@ def test_the_body_site_is_asked_for_only_where_a_model_reads_it(app: Flask, desk
     page = shown(desk)
     assert f'data-about-task="{task_id}"><div class="field ' in page.replace("\n", "")
     options = re.findall(
-        r'<option value="([^"]*)">([^<]*)</option>', page.split('name="body_site"')[1]
+        r'<option[^>]*value="([^"]*)">([^<]*)</option>', page.split('name="body_site"')[1]
     )
     assert options[1:3] == [("hand", "Hand"), ("lower leg", "Lower leg")]
 
