@@ -3,13 +3,16 @@
 import enum
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from flask import current_app
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
 
 from webapp.errors import Forbidden
+
+if TYPE_CHECKING:
+    from webapp.accounts.models import User  # which needs the roles
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,6 +86,12 @@ def takes_images(view: Callable[P, R]) -> Callable[P, R]:
     """Mark a route that may be sent images: from signed-in users only, and much at once."""
     view.takes_images = True  # type: ignore[attr-defined]  # carried for `security`
     return view
+
+
+def signed_in_user() -> "User":
+    """Who acts: the user behind Flask-Login's proxy, which knows them in this thread only."""
+    user: User = current_user._get_current_object()
+    return user
 
 
 def signed_in(view: Callable[P, R]) -> Callable[P, R]:

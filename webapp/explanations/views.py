@@ -2,13 +2,11 @@
 
 from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 
 from webapp import audit
-from webapp.accounts.models import User
 from webapp.errors import NotFound
 from webapp.explanations import queries, services
-from webapp.permissions import Permission, poll, require
+from webapp.permissions import Permission, poll, require, signed_in_user
 from webapp.rendering import fragment, stored_picture
 
 blueprint = Blueprint("explanations", __name__)
@@ -18,8 +16,8 @@ blueprint = Blueprint("explanations", __name__)
 @require(Permission.VIEW_CASES)
 def request_explanation(assessed_image_id: int) -> ResponseReturnValue:
     """Have a probability of one image explained, and go back to the case."""
-    read = queries.get_assessed_image(actor=_actor(), assessed_image_id=assessed_image_id)
-    explanation = services.request(actor=_actor(), read=read, finding_id=_finding_id())
+    read = queries.get_assessed_image(actor=signed_in_user(), assessed_image_id=assessed_image_id)
+    explanation = services.request(actor=signed_in_user(), read=read, finding_id=_finding_id())
     page = url_for(
         "triage.case", case_id=read.assessment.case_id, _anchor=f"explanation-{explanation.id}"
     )
@@ -31,7 +29,7 @@ def request_explanation(assessed_image_id: int) -> ResponseReturnValue:
 @poll
 def explanation_status(explanation_id: int) -> ResponseReturnValue:
     """The part of a case's page that says where an explanation stands."""
-    explanation = queries.get_explanation(actor=_actor(), explanation_id=explanation_id)
+    explanation = queries.get_explanation(actor=signed_in_user(), explanation_id=explanation_id)
     return fragment("explanations/_explanation.html", explanation=explanation)
 
 
@@ -39,20 +37,16 @@ def explanation_status(explanation_id: int) -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def heat_map(explanation_id: int) -> ResponseReturnValue:
     """The map alone, to be laid over the whole image."""
-    explanation = queries.get_explanation(actor=_actor(), explanation_id=explanation_id)
+    explanation = queries.get_explanation(actor=signed_in_user(), explanation_id=explanation_id)
     if explanation.heat_map_sha256 is None:
         raise NotFound("heat_map", explanation_id=explanation_id)
     audit.record_look(
-        actor=_actor(),
+        actor=signed_in_user(),
         action="explanation.opened",
         subject=explanation,
         case_id=explanation.assessed_image.assessment.case_id,
     )
     return stored_picture(explanation.heat_map_sha256, "image/png", f"heat-map-{explanation.id}")
-
-
-def _actor() -> User:
-    return current_user._get_current_object()
 
 
 def _finding_id() -> int | None:

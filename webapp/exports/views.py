@@ -5,15 +5,13 @@ from typing import Any
 from flask import Blueprint, Response, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from flask_login import current_user
 
 from webapp import audit
-from webapp.accounts.models import User
 from webapp.cases.queries import get_case
 from webapp.db import now
 from webapp.exports.report import report
 from webapp.exports.table import as_csv
-from webapp.permissions import Permission, require
+from webapp.permissions import Permission, require, signed_in_user
 from webapp.reviews.queries import latest_reviews, may_see_answer
 from webapp.triage import queries
 from webapp.triage.forms import WorklistForm
@@ -28,15 +26,15 @@ MAX_CASES = 5000
 @require(Permission.VIEW_CASES)
 def case_report(case_id: int) -> ResponseReturnValue:
     """A case's report as it stands, for printing or filing elsewhere."""
-    case = get_case(actor=_actor(), case_id=case_id)
-    if case.id not in may_see_answer(actor=_actor(), case_ids=[case.id]):
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    if case.id not in may_see_answer(actor=signed_in_user(), case_ids=[case.id]):
         flash(_("Save your own impression first: the report tells what the model found."))
         return redirect(url_for("triage.case", case_id=case.id), 303)
     assessment = queries.readings(case)[0]
     review = latest_reviews([case.id]).get(case.id)
-    page = report(case, assessment, review, made_by=_actor())
+    page = report(case, assessment, review, made_by=signed_in_user())
     audit.record_look(
-        actor=_actor(),
+        actor=signed_in_user(),
         action="report.exported",
         subject=case,
         patient_id=case.patient_id,
@@ -50,12 +48,12 @@ def case_report(case_id: int) -> ResponseReturnValue:
 def case_table() -> ResponseReturnValue:
     """The cases of a worklist, filtered and ordered as it is; all of them, or none."""
     form = WorklistForm(request.args, reading_tasks=queries.offered_reading_tasks())
-    rows = queries.rows_of(actor=_actor(), filters=form.filters(), limit=MAX_CASES + 1)
+    rows = queries.rows_of(actor=signed_in_user(), filters=form.filters(), limit=MAX_CASES + 1)
     if len(rows) > MAX_CASES:
         flash(_("These are more than %(max)s cases: take fewer at once.", max=MAX_CASES))
         arguments: dict[str, Any] = {**form.arguments()}
         return redirect(url_for("triage.worklist", **arguments), 303)
-    audit.record_look(actor=_actor(), action="case.exported", count=len(rows))
+    audit.record_look(actor=signed_in_user(), action="case.exported", count=len(rows))
     name = f"cases-{now():%Y-%m-%d-%H%M}.csv"
     return _download(as_csv(rows).encode("utf-8-sig"), "text/csv", name)
 
@@ -66,7 +64,3 @@ def _download(content: bytes, media_type: str, name: str) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _actor() -> User:
-    return current_user._get_current_object()

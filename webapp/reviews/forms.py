@@ -135,11 +135,11 @@ class OnceForm(FlaskForm):
 
     def on_record(self) -> str:
         """What there is now, for a sentence."""
-        raise NotImplementedError
+        raise NotImplementedError  # each form says it; WTForms' metaclass rules out an ABC
 
     def in_words(self) -> str:
         """What was filled in, for a sentence."""
-        raise NotImplementedError
+        raise NotImplementedError  # as above
 
 
 class BasisForm(OnceForm):

@@ -7,15 +7,13 @@ from typing import TypeVar
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from flask_login import current_user
 from flask_wtf import FlaskForm
 
 from webapp import audit
-from webapp.accounts.models import User
 from webapp.cases.models import Case
 from webapp.cases.queries import get_case
 from webapp.errors import Conflict, Invalid
-from webapp.permissions import Permission, require
+from webapp.permissions import Permission, require, signed_in_user
 from webapp.reviews import queries, services
 from webapp.reviews.forms import (
     AssignmentForm,
@@ -36,11 +34,11 @@ F = TypeVar("F", bound=OnceForm)
 @require(Permission.REVIEW_CASES)
 def sign(case_id: int) -> ResponseReturnValue:
     """Sign a decision, or amend a signed one."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
 
     def act(form: DecisionForm) -> str:
         review = services.sign(
-            actor=_actor(),
+            actor=signed_in_user(),
             case=case,
             verdict=form.verdict(),
             shown=form.shown.data,
@@ -55,11 +53,11 @@ def sign(case_id: int) -> ResponseReturnValue:
 @require(Permission.REVIEW_CASES)
 def void(case_id: int) -> ResponseReturnValue:
     """Mark a case that nobody has signed as one that should not be there."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
 
     def act(form: VoidForm) -> str:
         services.void(
-            actor=_actor(),
+            actor=signed_in_user(),
             case=case,
             reason=form.reason.data,
             shown=form.shown.data,
@@ -74,11 +72,11 @@ def void(case_id: int) -> ResponseReturnValue:
 @require(Permission.REVIEW_CASES)
 def record_outcome(case_id: int) -> ResponseReturnValue:
     """Record what a case turned out to be, or correct it."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
 
     def act(form: OutcomeForm) -> str:
         services.record_outcome(
-            actor=_actor(),
+            actor=signed_in_user(),
             case=case,
             found=form.found(),
             shown=form.shown.data,
@@ -93,12 +91,12 @@ def record_outcome(case_id: int) -> ResponseReturnValue:
 @require(Permission.REVIEW_CASES)
 def save_impression(case_id: int) -> ResponseReturnValue:
     """Keep what the clinician sees; from then on they are shown what others say."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
     form = ImpressionForm(case)
     if not form.validate():
         return _page(case, form, "impression", 422)
     try:
-        services.save_impression(actor=_actor(), case=case, finding_id=form.finding_id())
+        services.save_impression(actor=signed_in_user(), case=case, finding_id=form.finding_id())
     except Conflict:
         flash(_("You saved another impression of this case before. It is kept as it was."))
     else:
@@ -110,7 +108,7 @@ def save_impression(case_id: int) -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def queue() -> ResponseReturnValue:
     """Where the second reader and the first disagree, and what waits for a second reader."""
-    actor = _actor()
+    actor = signed_in_user()
     return render_template(
         "reviews/queue.html",
         disagreements=queries.disagreements(actor=actor),
@@ -122,11 +120,11 @@ def queue() -> ResponseReturnValue:
 @require(Permission.SECOND_READ)
 def second_read(case_id: int) -> ResponseReturnValue:
     """Keep what a second reader says of the decision on a case."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
 
     def act(form: SecondReadForm) -> str:
         second = services.second_read(
-            actor=_actor(),
+            actor=signed_in_user(),
             case=case,
             finding_id=form.finding_id(),
             comment=form.reading_comment.data,
@@ -145,11 +143,11 @@ def second_read(case_id: int) -> ResponseReturnValue:
 @require(Permission.REVIEW_CASES)
 def assign(case_id: int) -> ResponseReturnValue:
     """Take a case, hand it over, or release it."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
     form = AssignmentForm(case, queries.colleagues(case))
     to = form.chosen()
     try:
-        services.assign(actor=_actor(), case=case, to=to, shown_id=form.shown.data)
+        services.assign(actor=signed_in_user(), case=case, to=to, shown_id=form.shown.data)
     except Conflict:
         flash(_("Someone has taken or released this case meanwhile. Look at it again."), "warning")
     else:
@@ -160,12 +158,8 @@ def assign(case_id: int) -> ResponseReturnValue:
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
-def _actor() -> User:
-    return current_user._get_current_object()
-
-
 def _shows_answer(case: Case) -> bool:
-    return case.id in queries.may_see_answer(actor=_actor(), case_ids=[case.id])
+    return case.id in queries.may_see_answer(actor=signed_in_user(), case_ids=[case.id])
 
 
 def _answer(
@@ -194,7 +188,7 @@ def _answer(
 
 def _page(case: Case, form: FlaskForm, kind: str, status: int) -> ResponseReturnValue:
     """A form that was refused, with the decisions on record beside it."""
-    audit.record_look(actor=_actor(), action="case.opened", subject=case)
+    audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
     reviews = queries.reviews(case) if _shows_answer(case) else []
     page = render_template("reviews/refused.html", case=case, form=form, kind=kind, reviews=reviews)
     return page, status

@@ -17,13 +17,12 @@ from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
-from webapp.accounts.models import User
 from webapp.cases.models import Patient
 from webapp.cases.queries import get_case, get_image, get_patient, images_filed_elsewhere
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
 from webapp.explanations.queries import of_assessment as explanations_of
-from webapp.permissions import Permission, poll, require, signed_in, takes_images
+from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
 from webapp.rendering import fragment, stored_picture
 from webapp.reviews.forms import panels
 from webapp.triage import queries, services
@@ -66,7 +65,7 @@ def save_filter() -> ResponseReturnValue:
     if form.validate():
         try:
             saved = services.save_filter(
-                actor=_actor(), name=form.name.data, arguments=filters.lasting_arguments()
+                actor=signed_in_user(), name=form.name.data, arguments=filters.lasting_arguments()
             )
         except Conflict as conflict:
             form.explain(conflict)
@@ -80,7 +79,7 @@ def save_filter() -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def remove_filter(filter_id: int) -> ResponseReturnValue:
     """Forget filters that were kept."""
-    services.remove_filter(actor=_actor(), filter_id=filter_id)
+    services.remove_filter(actor=signed_in_user(), filter_id=filter_id)
     flash(_("The saved filters are removed."), "good")
     return redirect(url_for("triage.worklist"), 303)
 
@@ -94,7 +93,7 @@ def worklist_rows() -> ResponseReturnValue:
     case_ids = [number for number in numbers if number is not None]
     return fragment(
         "triage/_rows.html",
-        rows=queries.rows(actor=_actor(), case_ids=case_ids),
+        rows=queries.rows(actor=signed_in_user(), case_ids=case_ids),
         show_patient="of_patient" not in request.args,
     )
 
@@ -104,9 +103,9 @@ def worklist_rows() -> ResponseReturnValue:
 def new_case() -> ResponseReturnValue:
     """An empty form, or one that is begun for a patient on record."""
     patient_id = _row_number(request.args.get("patient_id", ""))
-    patient = get_patient(actor=_actor(), patient_id=patient_id) if patient_id else None
+    patient = get_patient(actor=signed_in_user(), patient_id=patient_id) if patient_id else None
     if patient is not None:
-        audit.record_look(actor=_actor(), action="patient.opened", subject=patient)
+        audit.record_look(actor=signed_in_user(), action="patient.opened", subject=patient)
     return _new_case_page(_new_case_form(patient))
 
 
@@ -118,7 +117,7 @@ def submit_case() -> ResponseReturnValue:
     form = _new_case_form()
     if form.validate():
         try:
-            case = services.submit(actor=_actor(), submission=form.submission())
+            case = services.submit(actor=signed_in_user(), submission=form.submission())
         except Conflict as conflict:
             form.explain(conflict)
             _record_duplicates(len(conflict.facts.get("images", ())))
@@ -134,7 +133,7 @@ def submit_case() -> ResponseReturnValue:
 @require(Permission.SUBMIT_CASES)
 def check_images() -> ResponseReturnValue:
     """Before anything is sent: which files, by SHA-256, are filed for another patient already."""
-    actor = _actor()
+    actor = signed_in_user()
     asked = ImageCheck.parse(_json(), actor=actor)
     images = images_filed_elsewhere(
         actor=actor,
@@ -155,16 +154,16 @@ def check_images() -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def case(case_id: int) -> ResponseReturnValue:
     """A case with its answer, its images, and what was answered earlier."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
     assessment, *history = queries.readings(case)
-    audit.record_look(actor=_actor(), action="case.opened", subject=case)
+    audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
     return render_template(
         "triage/case.html",
         case=case,
         assessment=assessment,
         explanations=explanations_of(assessment),
         history=history,
-        panels=panels(actor=_actor(), case=case),
+        panels=panels(actor=signed_in_user(), case=case),
     )
 
 
@@ -173,8 +172,8 @@ def case(case_id: int) -> ResponseReturnValue:
 @poll
 def case_status(case_id: int) -> ResponseReturnValue:
     """The part of a case's page that says where its assessment stands."""
-    case = get_case(actor=_actor(), case_id=case_id)
-    decisions = panels(actor=_actor(), case=case)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    decisions = panels(actor=signed_in_user(), case=case)
     assessment = queries.readings(case)[0]
     return fragment(
         "triage/_status.html" if decisions.shows_answer else "reviews/_veiled.html",
@@ -189,9 +188,9 @@ def case_status(case_id: int) -> ResponseReturnValue:
 @require(Permission.SUBMIT_CASES)
 def retry_assessment(case_id: int) -> ResponseReturnValue:
     """Have a case whose reading failed read again."""
-    case = get_case(actor=_actor(), case_id=case_id)
+    case = get_case(actor=signed_in_user(), case_id=case_id)
     try:
-        services.retry(actor=_actor(), case=case)
+        services.retry(actor=signed_in_user(), case=case)
     except Conflict:
         flash(_("This case has not failed, or someone has sent it to be read again already."))
     return redirect(url_for("triage.case", case_id=case.id), 303)
@@ -201,8 +200,10 @@ def retry_assessment(case_id: int) -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def image(image_id: int) -> ResponseReturnValue:
     """An image in full, as it is stored."""
-    image = get_image(actor=_actor(), image_id=image_id)
-    audit.record_look(actor=_actor(), action="image.opened", subject=image, case_id=image.case_id)
+    image = get_image(actor=signed_in_user(), image_id=image_id)
+    audit.record_look(
+        actor=signed_in_user(), action="image.opened", subject=image, case_id=image.case_id
+    )
     return stored_picture(image.sha256, image.media_type, f"image-{image.id}")
 
 
@@ -211,7 +212,7 @@ def image(image_id: int) -> ResponseReturnValue:
 @poll
 def thumbnail(image_id: int) -> ResponseReturnValue:
     """A small picture of an image, for lists; rows that refresh themselves ask for it as well."""
-    image = get_image(actor=_actor(), image_id=image_id)
+    image = get_image(actor=signed_in_user(), image_id=image_id)
     return stored_picture(image.thumbnail_sha256, "image/jpeg", f"thumbnail-{image.id}")
 
 
@@ -219,7 +220,7 @@ def thumbnail(image_id: int) -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def patient(patient_id: int) -> ResponseReturnValue:
     """A patient with all their cases."""
-    patient = get_patient(actor=_actor(), patient_id=patient_id)
+    patient = get_patient(actor=signed_in_user(), patient_id=patient_id)
     return _patient_page(patient, CorrectionForm(patient))
 
 
@@ -227,13 +228,13 @@ def patient(patient_id: int) -> ResponseReturnValue:
 @require(Permission.SUBMIT_CASES)
 def correct_patient(patient_id: int) -> ResponseReturnValue:
     """Change what is on record of a patient."""
-    patient = get_patient(actor=_actor(), patient_id=patient_id)
+    patient = get_patient(actor=signed_in_user(), patient_id=patient_id)
     form = CorrectionForm(patient)
     if not form.validate():
         return _patient_page(patient, form), 422
     try:
         rereading = services.correct_patient(
-            actor=_actor(),
+            actor=signed_in_user(),
             patient=patient,
             shown=form.shown_particulars(),
             corrected=form.corrected(),
@@ -256,10 +257,6 @@ def _consequences(rereading: services.Rereading) -> Iterator[str]:
         yield _("The answers stand: the model reads the image only.")
 
 
-def _actor() -> User:
-    return current_user._get_current_object()
-
-
 def _json() -> object:
     try:
         return request.get_json()
@@ -270,7 +267,7 @@ def _json() -> object:
 def _record_duplicates(count: int) -> None:
     """A warning names other patients: that they were shown is on record."""
     if count:
-        audit.record_look(actor=_actor(), action="duplicates.shown", count=count)
+        audit.record_look(actor=signed_in_user(), action="duplicates.shown", count=count)
 
 
 def _row_number(text: str) -> int | None:
@@ -284,10 +281,10 @@ def _worklist_form(arguments: MultiDict[str, str]) -> WorklistForm:
 
 def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 1) -> str:
     filters = form.filters()
-    page = queries.worklist(actor=_actor(), filters=filters, number=number)
+    page = queries.worklist(actor=signed_in_user(), filters=filters, number=number)
     if filters.identifier:
         audit.record_look(
-            actor=_actor(),
+            actor=signed_in_user(),
             action="case.searched",
             length=len(filters.identifier),
             count=page.total.number,
@@ -296,18 +293,18 @@ def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 
     return render_template(
         "triage/worklist.html",
         page=page,
-        counts=queries.counts_by_priority(actor=_actor()),
+        counts=queries.counts_by_priority(actor=signed_in_user()),
         filters=form,
         filter_arguments=form.arguments(),
         is_filtered=bool(request.query_string) or request.method == "POST",
-        saved_filters=queries.saved_filters(_actor()),
+        saved_filters=queries.saved_filters(signed_in_user()),
         save_form=save_form,
     )
 
 
 def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
     return NewCaseForm(
-        actor=_actor(),
+        actor=signed_in_user(),
         reading_tasks=queries.offered_reading_tasks(),
         body_sites=queries.body_sites(),
         patient=patient,
@@ -319,10 +316,10 @@ def _new_case_page(form: NewCaseForm) -> str:
 
 
 def _patient_page(patient: Patient, form: CorrectionForm) -> str:
-    audit.record_look(actor=_actor(), action="patient.opened", subject=patient)
+    audit.record_look(actor=signed_in_user(), action="patient.opened", subject=patient)
     return render_template(
         "triage/patient.html",
         patient=patient,
-        cases=queries.rows_of_patient(actor=_actor(), patient=patient),
+        cases=queries.rows_of_patient(actor=signed_in_user(), patient=patient),
         form=form,
     )
