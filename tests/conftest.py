@@ -3,8 +3,6 @@
 import dataclasses
 import itertools
 import os
-import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,11 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import flask
 import flask_migrate
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_wtf.csrf import generate_csrf
 from jinja2 import FileSystemBytecodeCache
 
 from webapp.accounts.models import Site, User, UserRole
@@ -86,20 +86,27 @@ def _admin(url: str) -> sa.Engine:
     )
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each test finds its database and its instance, emptied of what the last one left."""
+    return tmp_path_factory.mktemp("place")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, place: Path) -> Iterator[str]:
     """An own migrated database; a test that uses this runs on both kinds."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "test.db")
-        yield f"sqlite:///{tmp_path / 'test.db'}"
+        for old in place.glob("test.db*"):
+            old.unlink()
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), place / "test.db")
+        yield f"sqlite:///{place / 'test.db'}"
         return
     template = request.getfixturevalue("postgresql_url")
-    name = f"test_{secrets.token_hex(6)}"
     with _admin(template).connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE migrated")
-    yield sa.make_url(template).set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql("CREATE DATABASE test TEMPLATE migrated")
+    yield sa.make_url(template).set(database="test").render_as_string(hide_password=False)
     with _admin(template).connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.exec_driver_sql("DROP DATABASE test WITH (FORCE)")
 
 
 def _do_not_wait_for_the_disk(app: Flask) -> None:
@@ -118,6 +125,33 @@ def settings(tmp_path: Path, migrated_sqlite: Path) -> Settings:
     instance.mkdir()
     shutil.copy(migrated_sqlite, instance / "firstlook.db")
     return Settings(instance_dir=instance)
+
+
+Application = Callable[[Callable[[Settings], Flask], Settings], Flask]
+
+
+@pytest.fixture(scope="session")
+def application() -> Application:
+    """Gives an application on an empty instance. It is made once for the same settings: most of a
+    short test went into compiling the same statements and templates for one more application."""
+
+    @cache
+    def made(factory: Callable[[Settings], Flask], settings: Settings) -> tuple[Flask, dict]:
+        app = factory(settings)
+        _do_not_wait_for_the_disk(app)
+        return app, dict(app.config)
+
+    def give(factory: Callable[[Settings], Flask], settings: Settings) -> Flask:
+        app, config = made(factory, settings)
+        app.config.clear()
+        app.config.update(config)
+        for left in settings.instance_dir.iterdir():
+            if left.name == "keys":  # the application has read them
+                continue
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        return app
+
+    return give
 
 
 @pytest.fixture(scope="session")
@@ -140,10 +174,10 @@ def app(settings: Settings, compiled_templates: FileSystemBytecodeCache) -> Iter
 
 
 @pytest.fixture
-def core(database_url: str, tmp_path: Path) -> Iterator[Flask]:
+def core(database_url: str, place: Path, application: Application) -> Iterator[Flask]:
     """The application without its web face, in a pushed context, on SQLite and on PostgreSQL."""
-    app = create_core(Settings(instance_dir=tmp_path / "instance", database_url=database_url))
-    _do_not_wait_for_the_disk(app)
+    settings = Settings(instance_dir=place / "core", database_url=database_url)
+    app = application(create_core, settings)
     with app.app_context():
         yield app
         db.session.remove()
@@ -211,15 +245,13 @@ class Browser:
         )
 
     def csrf_token(self) -> str:
-        """The token of this browser's session, read from a page as a person's browser would."""
-        for path in ("/sign-in", "/account"):
-            found = re.search(
-                r'name="csrf_token"[^>]*value="([^"]+)"',
-                self.client.get(path).get_data(as_text=True),
-            )
-            if found:
-                return found.group(1)
-        raise AssertionError("no page gave a CSRF token")
+        """The token that a form of this browser's session would bring, without opening a page."""
+        app = self.client.application
+        with self.client.session_transaction() as session, app.test_request_context():
+            flask.session.update(session)
+            token = generate_csrf()
+            session["csrf_token"] = flask.session["csrf_token"]
+        return token
 
     def sign_in(self, user: User, password: str = PASSWORD) -> "Browser":
         answer = self.post("/sign-in", {"username": user.username, "password": password})

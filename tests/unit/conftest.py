@@ -14,17 +14,15 @@ from webapp.config import current_settings
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A bundle, and the file that its network was exported to."""
+    """A bundle, and the folder that its network was exported to."""
     folder = tmp_path_factory.mktemp("tiny")
     path = make_bundle(folder / "bundle")
-    return path, export(bundles.load(path), folder / "engines")
+    return path, export(bundles.load(path), folder / "engines").parent
 
 
 @pytest.fixture
 def bundle(core: Flask, exported: tuple[Path, Path]) -> Path:
     """A bundle that is exported already, as after an installation elsewhere on the machine."""
-    path, engine = exported
-    engines_dir = current_settings().engines_dir
-    engines_dir.mkdir()
-    shutil.copy(engine, engines_dir)
+    path, engines = exported
+    shutil.copytree(engines, current_settings().engines_dir)
     return path

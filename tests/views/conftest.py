@@ -1,6 +1,6 @@
 """People at their browsers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,14 @@ import pytest
 from flask import Flask
 
 from tests import clinic
-from tests.conftest import Browser, People
+from tests.conftest import Application, Browser, People
 from webapp import queue
 from webapp.accounts.models import User
+from webapp.app import create_app
 from webapp.assessments.models import AssessedImage
 from webapp.cases.models import Case
 from webapp.config import Settings
+from webapp.db import db
 from webapp.explanations import services as explanations
 from webapp.explanations.models import Explanation
 
@@ -34,9 +36,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
-    """Settings of an instance of the test's own, with a database of its own."""
-    return Settings(instance_dir=tmp_path / "instance", database_url=database_url)
+def app(database_url: str, place: Path, application: Application) -> Iterator[Flask]:
+    """The web application on a database of the test's own."""
+    app = application(
+        create_app, Settings(instance_dir=place / "instance", database_url=database_url)
+    )
+    app.config["TESTING"] = True
+    yield app
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
 
 
 @pytest.fixture
