@@ -78,9 +78,9 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-def _admin(url: str) -> sa.Engine:
+def _admin(url: str, database: str = "postgres") -> sa.Engine:
     return sa.create_engine(
-        sa.make_url(url).set(database="postgres"),
+        sa.make_url(url).set(database=database),
         isolation_level="AUTOCOMMIT",
         poolclass=sa.NullPool,
     )
@@ -101,12 +101,53 @@ def database_url(request: pytest.FixtureRequest, place: Path) -> Iterator[str]:
         shutil.copy(request.getfixturevalue("migrated_sqlite"), place / "test.db")
         yield f"sqlite:///{place / 'test.db'}"
         return
-    template = request.getfixturevalue("postgresql_url")
+    yield request.getfixturevalue("postgresql_copy")
+    _empty(request.getfixturevalue("postgresql_url"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_copy(postgresql_url: str) -> str:
+    """The database of all tests on PostgreSQL: to empty it takes a tenth of the time of a copy."""
+    _copy(postgresql_url)
+    return sa.make_url(postgresql_url).set(database="test").render_as_string(hide_password=False)
+
+
+KEEP_ROWS = """
+CREATE SCHEMA kept;
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('CREATE TABLE kept.%%I AS TABLE public.%%I', name, name);
+    END LOOP;
+END $$"""
+EMPTY = """
+SET session_replication_role = replica; -- no trigger keeps the record, no key asks for an order
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'kept' LOOP
+        EXECUTE format('DELETE FROM public.%%I', name);
+        EXECUTE format('INSERT INTO public.%%I SELECT * FROM kept.%%I', name, name);
+    END LOOP;
+    PERFORM setval(oid, 1, false) FROM pg_class WHERE relkind = 'S';
+END $$"""
+SHAPE = "SELECT string_agg(tgname::text || tgenabled::text, ' ' ORDER BY oid) FROM pg_trigger"
+
+
+def _copy(template: str) -> None:
     with _admin(template).connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS test WITH (FORCE)")
         connection.exec_driver_sql("CREATE DATABASE test TEMPLATE migrated")
-    yield sa.make_url(template).set(database="test").render_as_string(hide_password=False)
-    with _admin(template).connect() as connection:
-        connection.exec_driver_sql("DROP DATABASE test WITH (FORCE)")
+    with _admin(template, "test").connect() as connection:
+        connection.exec_driver_sql(KEEP_ROWS)
+
+
+def _empty(template: str) -> None:
+    """Bring the copy to where its template is; where a test changed its tables, copy anew."""
+    with _admin(template, "migrated").connect() as connection:
+        wanted = connection.exec_driver_sql(SHAPE).scalar()
+    with _admin(template, "test").connect() as connection:
+        if connection.exec_driver_sql(SHAPE).scalar() == wanted:
+            connection.exec_driver_sql(EMPTY)
+            return
+    _copy(template)
 
 
 def _do_not_wait_for_the_disk(app: Flask) -> None:

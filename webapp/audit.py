@@ -12,8 +12,8 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -79,6 +79,16 @@ def init_app(app: Flask) -> None:
     app.extensions["audit_key"] = key.encode()
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One thing that was done; `site_id` is the subject's own, unless given."""
+
+    action: str
+    subject: object | None = None
+    site_id: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
 def record(
     *,
     actor: Actor | None,
@@ -89,7 +99,14 @@ def record(
 ) -> None:
     """Add a row inside the open `transaction()`, as its last act: other writers wait for it.
 
-    `site_id` is the subject's own, unless given.
+    Raises:
+        RuntimeError: outside a transaction.
+    """
+    record_all(actor=actor, entries=[Entry(action, subject, site_id, detail)])
+
+
+def record_all(*, actor: Actor | None, entries: Iterable[Entry]) -> None:
+    """As `record`, several rows in one statement.
 
     Raises:
         RuntimeError: outside a transaction.
@@ -100,21 +117,27 @@ def record(
     session.flush()  # a subject that was just added has its number from here on
     hold(Lock.RECORD)
     head = _head()
-    fields: dict[str, Any] = {
-        "id": head.id + 1 if head else 1,
-        "at": now(),
-        "actor_id": actor.id if actor else None,
-        "actor_name": actor.username if actor else "",
-        "action": action,
-        "subject_type": subject.__class__.__name__ if subject is not None else None,
-        "subject_id": getattr(subject, "id", None),
-        "site_id": site_id if site_id is not None else _site_of(subject),
-        "detail": json.loads(json.dumps(detail, default=str)),
-        "request_id": g.get("request_id") if has_request_context() else None,
-        "remote_address": request.remote_addr if has_request_context() else None,
-        "previous_mac": head.mac if head else _BEFORE_THE_FIRST,
-    }
-    session.execute(insert(_EVENTS), fields | {"mac": _mac(fields)})
+    last_id, last_mac = head or (0, _BEFORE_THE_FIRST)
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        fields: dict[str, Any] = {
+            "id": last_id + 1,
+            "at": now(),
+            "actor_id": actor.id if actor else None,
+            "actor_name": actor.username if actor else "",
+            "action": entry.action,
+            "subject_type": entry.subject.__class__.__name__ if entry.subject is not None else None,
+            "subject_id": getattr(entry.subject, "id", None),
+            "site_id": entry.site_id if entry.site_id is not None else _site_of(entry.subject),
+            "detail": json.loads(json.dumps(entry.detail, default=str)),
+            "request_id": g.get("request_id") if has_request_context() else None,
+            "remote_address": request.remote_addr if has_request_context() else None,
+            "previous_mac": last_mac,
+        }
+        last_id, last_mac = last_id + 1, _mac(fields)
+        rows.append(fields | {"mac": last_mac})
+    if rows:
+        session.execute(insert(_EVENTS), rows)
 
 
 def record_look(*, actor: Actor, action: str, subject: object | None = None, **detail: Any) -> None:

@@ -14,6 +14,7 @@ worker_class = "gthread"
 threads = _settings.web_threads
 timeout = 120  # a slow line may take its time over 20 images
 graceful_timeout = 4  # honcho kills after five seconds
+keepalive = 75  # longer than pages pause between polls: one that ends just then loses a request
 loglevel = _settings.log_level.lower()
 accesslog = "-" if _settings.debug else None
 # The path without its query: a search names patients, and logs are read by others.

@@ -425,13 +425,14 @@ def test_a_correction_and_the_end_of_a_reading_do_not_wait_for_each_other(
     )
     result = clinic.result(claim)
     is_ending, failures = threading.Event(), []
-    record = audit.record
+    record_all = audit.record_all
 
-    def slow_record(*, action: str, **event: Any) -> None:
-        if action == "assessment.completed":
+    def slow_record_all(*, actor: User | None, entries: Iterable[audit.Entry]) -> None:
+        entries = list(entries)
+        if entries[0].action == "assessment.completed":
             is_ending.set()  # it holds the reading, and has not begun to write the record
             time.sleep(0.5)
-        record(action=action, **event)
+        record_all(actor=actor, entries=entries)
 
     def end_reading() -> None:
         with core.app_context():
@@ -440,7 +441,7 @@ def test_a_correction_and_the_end_of_a_reading_do_not_wait_for_each_other(
             except Exception as error:
                 failures.append(error)
 
-    monkeypatch.setattr(audit, "record", slow_record)
+    monkeypatch.setattr(audit, "record_all", slow_record_all)
     worker = threading.Thread(target=end_reading)
     worker.start()
     assert is_ending.wait(10)

@@ -217,22 +217,26 @@ def end_all(*, outcomes: Sequence[tuple[Claim, AssessmentResult | FailedAttempt]
                 predictions += _answer(assessment, outcome, known, allowed)
         if predictions:
             db.session.execute(insert(Prediction), predictions)
+        answered = []
         for claim, outcome in outcomes:
             assessment = held.get(claim.assessment_id)
             if assessment is None:
                 continue
             if isinstance(outcome, FailedAttempt):
                 _end_attempt(assessment, outcome, allowed)
-                continue
-            audit.record(
-                actor=None,
-                action=f"assessment.{assessment.state}",
-                subject=assessment,
-                case_id=assessment.case_id,
-                finding_id=assessment.finding_id,
-                attempt=assessment.attempt_count,
-            )
+            else:
+                answered.append(assessment)
+        audit.record_all(actor=None, entries=map(_answer_entry, answered))
     return set(held)
+
+
+def _answer_entry(assessment: Assessment) -> audit.Entry:
+    detail = {
+        "case_id": assessment.case_id,
+        "finding_id": assessment.finding_id,
+        "attempt": assessment.attempt_count,
+    }
+    return audit.Entry(f"assessment.{assessment.state}", assessment, detail=detail)
 
 
 def hold(*, claims: Sequence[Claim]) -> None:
