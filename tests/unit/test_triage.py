@@ -2,6 +2,7 @@ import datetime as dt
 import re
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
