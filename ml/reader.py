@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+NO_METADATA = "this network reads metadata and was given none"
+
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -50,6 +52,8 @@ class Reader(nn.Module):
         self.feature_count, self.class_count = body.feature_count, class_count
         self.stem, self.blocks = body.stem, body.blocks
         """The backbone's stages in order, and what lies before them; parts of it, not copies."""
+        self.image_network: list[nn.Module] = [self.backbone]
+        """What freezing all of it holds still."""
         self.still: list[nn.Module] = []
         """What is frozen."""
 
@@ -98,49 +102,53 @@ class FusionReader(Reader):
 
 
 class CorrectedReader(Reader):
-    """The image's logits plus a correction that sees features and metadata.
+    """The image's logits plus the evidence of the metadata.
 
-    The correction's last layer starts at zero: a reader that was started from the bundle of its
-    image-only kin answers as that one does until it has learnt otherwise.
+    ``evidence`` takes (n, m) to logits, and what it says of ``unknown`` (m,), the vector of someone
+    of whom nothing is known, is taken off: for them this reader answers exactly as its image-only
+    kin. It sees no features, so that it cannot learn pictures by heart.
     """
 
     def __init__(self, body: Body, class_count: int, dropout: float, *, metadata_count: int):
         super().__init__(body, class_count, dropout)
         self.metadata_count = metadata_count
-        self.metadata_layers = nn.Sequential(
-            nn.Linear(metadata_count, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()
-        )
-        last = nn.Linear(128, class_count)
+        self.image_network += [self.dropout, self.head]
+        last = nn.Linear(32, class_count)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.correction = nn.Sequential(
-            nn.Linear(body.feature_count + 64, 128), nn.ReLU(), nn.Dropout(dropout), last
+        self.evidence = nn.Sequential(
+            nn.Linear(metadata_count, 32), nn.ReLU(), nn.Dropout(dropout), last
         )
+        self.unknown: Tensor
+        self.register_buffer("unknown", torch.zeros(metadata_count))
 
     def forward(self, pixels: Tensor, metadata: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See Reader."""
+        if metadata is None:
+            raise ValueError(NO_METADATA)
         features = self.backbone(pixels)
-        corrected = self.correction(_join(features, self.metadata_layers, metadata))
-        return self.head(self.dropout(features)) + corrected, features
+        evidence = self.evidence(metadata) - self.evidence(self.unknown.expand_as(metadata))
+        return self.head(self.dropout(features)) + evidence, features
 
 
 def _join(features: Tensor, layers: nn.Module, metadata: Tensor | None) -> Tensor:
     if metadata is None:
-        raise ValueError("this network reads metadata and was given none")
+        raise ValueError(NO_METADATA)
     return torch.cat((features, layers(metadata)), dim=1)
 
 
 def freeze(reader: Reader, blocks: int, norms: bool = False) -> None:
     """Let a part of the backbone keep its weights and running statistics; all else learns.
 
-    ``blocks`` leading blocks are frozen and what lies before them; -1 freezes the whole backbone
-    and 0 none of it. ``norms`` freezes the norm layers of every block. A later call undoes an
-    earlier one. Raises ValueError when there are fewer blocks.
+    ``blocks`` leading blocks are frozen and what lies before them; -1 freezes the whole backbone,
+    and the head of a ``CorrectedReader`` with it; 0 none of it. ``norms`` freezes the norm layers
+    of every block. A later call undoes an earlier one. Raises ValueError when there are fewer
+    blocks.
     """
     if not -1 <= blocks <= len(reader.blocks):
         raise ValueError(f"{blocks} blocks cannot be frozen: there are {len(reader.blocks)}")
     if blocks == -1:
-        still = [reader.backbone]
+        still = list(reader.image_network)
     else:
         still = [*reader.stem, *reader.blocks[:blocks]] if blocks else []
     if norms:

@@ -42,6 +42,7 @@ from ml.metadata import encoding
 from ml.metrics import auc
 from ml.networks import Reader, build_network, freeze
 from ml.parts import Batch, EvaluationBatches, Part, TrainBatches, derived_seed
+from ml.reader import CorrectedReader
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
 from ml.runs import logging_to, note, notes
@@ -347,6 +348,7 @@ def start(recipe: Recipe, codes: tuple[str, ...]) -> Reader:
     """
     settings, spec = recipe.network, recipe.preprocess
     bundle = bundle_of(settings.init)
+    known = encoding(recipe.metadata.encoding)
     reader = build_network(
         settings.name,
         len(codes),
@@ -354,9 +356,11 @@ def start(recipe: Recipe, codes: tuple[str, ...]) -> Reader:
         dropout=settings.dropout,
         drop_path=settings.drop_path,
         channels=spec.channels,
-        metadata_count=encoding(recipe.metadata.encoding).count,
+        metadata_count=known.count,
         size_px=spec.size_px,
     )
     if bundle:
         start_from(reader, bundle, codes)
+    if isinstance(reader, CorrectedReader):
+        reader.unknown.copy_(torch.from_numpy(known.encode({}).vector))
     return reader

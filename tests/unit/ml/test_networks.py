@@ -30,7 +30,7 @@ ARRAYS = {
     "efficientnet-b0-fusion": (4_191_427, "9096186e6892"),
     "efficientnet-b4": (18_470_223, "20f97374968c"),
     "efficientnet-lite0": (3_379_975, "1fcd916ef5ef"),
-    "efficientnet-lite0-fusion": (3_558_478, "64640ffd4dad"),
+    "efficientnet-lite0-fusion": (3_380_846, "9ece5d4262ba"),
     "efficientnet-lite1": (4_144_647, "c5a52f44f69f"),
     "efficientnet-lite2": (4_820_039, "7a18e119ba16"),
     "efficientnetv2-b0": (5_870_231, "209580fc06b1"),
@@ -179,7 +179,7 @@ def test_metadata_move_the_logits_and_not_the_features(name: str) -> None:
     assert torch.equal(features, same)
 
 
-def test_a_correction_starts_at_what_the_image_says() -> None:
+def test_a_correction_is_of_what_is_known_and_starts_at_none() -> None:
     fused = build("efficientnet-lite0-fusion").eval()
     plain = build("efficientnet-lite0").eval()
     taken_over = {k: v for k, v in fused.state_dict().items() if k in plain.state_dict()}
@@ -187,8 +187,11 @@ def test_a_correction_starts_at_what_the_image_says() -> None:
     pixels, metadata = inputs(fused)
     with torch.inference_mode():
         assert torch.equal(fused(pixels, metadata)[0], plain(pixels)[0])
-        nn.init.ones_(fused.correction[-1].weight)
+        nn.init.normal_(fused.evidence[-1].weight)
+        fused.unknown.fill_(0.5)
         assert not torch.allclose(fused(pixels, metadata)[0], plain(pixels)[0])
+        unknown = torch.full_like(metadata, 0.5)
+        assert torch.equal(fused(pixels, unknown)[0], plain(pixels)[0])
 
 
 def still(reader: Reader) -> set[str]:
