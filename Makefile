@@ -16,6 +16,9 @@ run: $(VENV)/run.installed ## start Firstlook on http://127.0.0.1:8000 (Ctrl-C s
 demo: $(VENV)/test.installed ## the main job without a browser, in a temporary instance
 	@exec $(BIN)/python -m tests.demo
 
+# Two tests at a time, a core each.
+test recipes-smoke: export OMP_NUM_THREADS := 1
+test recipes-smoke: export OPENBLAS_NUM_THREADS := 1
 test: lint chromium ## everything that the tests need, then all of them but recipes-smoke
 	$(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views \
 		--ignore=tests/unit/ml/test_recipes_smoke.py

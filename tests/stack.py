@@ -314,6 +314,14 @@ class Stack:
         parent = self.worker_parent()
         return _children(parent.pid) if parent else []
 
+    def where_the_worker_is(self) -> str:
+        """What each of the worker's processes is doing, as Celery's parent and its log tell it."""
+        if parent := self.worker_parent():
+            parent.send_signal(signal.SIGUSR1)  # Celery prints the stacks of all its threads
+            time.sleep(1)
+        states = [f"{child.pid} {child.status()}" for child in self.worker_children()]
+        return "\n".join([*states, self.log("worker")[-8000:]])
+
     def web_children(self) -> list[psutil.Process]:
         """The processes that answer requests."""
         return _children(self.processes["web"].pid)
