@@ -22,7 +22,7 @@ test recipes-smoke: export OPENBLAS_NUM_THREADS := 1
 test: lint chromium ## everything that the tests need, then all of them but recipes-smoke
 	$(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views \
 		--ignore=tests/unit/ml/test_recipes_smoke.py
-	$(BIN)/python -m pytest tests/flow tests/browser tests/chaos tests/bench
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/flow tests/browser tests/chaos tests/bench
 
 lint: $(VENV)/test.installed ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,13 +1,14 @@
-"""The command line of one installation: `flask user|site|audit ...`."""
+"""The command line of one installation: `flask user|site|audit|backup|restore ...`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from flask import Flask
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 
-from webapp import audit
+from webapp import audit, backup
 from webapp.accounts import queries, services
 from webapp.accounts.models import Site, User
 from webapp.errors import Invalid
@@ -22,8 +23,8 @@ record = AppGroup("audit", help="Check the record of what was done and seen.")
 
 def init_app(app: Flask) -> None:
     """Make the commands known to `flask`."""
-    for group in (users, sites, record):
-        app.cli.add_command(group)
+    for command in (users, sites, record, back_up, restore):
+        app.cli.add_command(command)
 
 
 @users.command("add")
@@ -134,12 +135,32 @@ def own_impression(name: str, setting: str) -> None:
 @record.command("verify")
 def verify() -> None:
     """Look for rows that were edited, removed, moved or cut off; fails if there are any."""
-    problems = audit.verify()
-    for problem in problems:
-        click.echo(f"{'warning' if problem.is_warning else problem.kind}: {problem.sentence}")
-    if any(not problem.is_warning for problem in problems):
-        raise click.ClickException("the record was tampered with, or its key is another one")
-    click.echo("The record is whole.")
+    _report(audit.verify())
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@with_appcontext
+def back_up(file: Path) -> None:
+    """Write rows, images, models and keys to a tar file; the installation may be in use."""
+    try:
+        counts = backup.back_up(file)
+    except backup.BackupError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{file}: {sum(counts.values())} rows, {counts['cases']} cases")
+    click.echo("It holds patients' data and keys: keep it where only you can read it.")
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_appcontext
+def restore(file: Path) -> None:
+    """Fill an installation that has no users yet from a backup, and verify the record."""
+    try:
+        problems = backup.restore(file)
+    except backup.BackupError as error:
+        raise click.ClickException(str(error)) from error
+    _report(problems)
 
 
 @contextmanager
@@ -149,6 +170,14 @@ def _refusals() -> Iterator[None]:
         yield
     except Invalid as error:
         raise click.ClickException(f"refused: {error.reason.replace('_', ' ')}") from error
+
+
+def _report(problems: Sequence[audit.Problem]) -> None:
+    for problem in problems:
+        click.echo(f"{'warning' if problem.is_warning else problem.kind}: {problem.sentence}")
+    if any(not problem.is_warning for problem in problems):
+        raise click.ClickException("the record was tampered with, or its key is another one")
+    click.echo("The record is whole.")
 
 
 def _show_one_time_password(password: str) -> None:

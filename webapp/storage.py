@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -77,14 +78,28 @@ def get(sha256: str) -> bytes:
     return data
 
 
+def hashes() -> Iterator[str]:
+    """The SHA-256 of every blob that is stored."""
+    files, root = _store()
+    for path in files.find(root):
+        name = path.rpartition("/")[2]
+        if _SHA256.fullmatch(name):
+            yield name
+
+
 def _locate(sha256: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if not _SHA256.fullmatch(sha256):
         raise NotFound("blob", sha256=sha256)
+    files, root = _store()
+    return files, f"{root}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def _store() -> tuple[fsspec.AbstractFileSystem, str]:
     # Opened at each use, since a connection must not cross a fork; fsspec keeps one a process.
     files, root = fsspec.core.url_to_fs(current_app.extensions[_URL])
     if _is_local(files):
         root = unquote(root)
-    return files, f"{root.rstrip('/')}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+    return files, root.rstrip("/")
 
 
 def _is_local(files: fsspec.AbstractFileSystem) -> bool:

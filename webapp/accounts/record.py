@@ -22,6 +22,8 @@ ACTIONS = {
     "user.password_reset": _l("Made a one-time password"),
     "site.created": _l("Added a site"),
     "site.own_impression_changed": _l("Changed whether an own impression comes first"),
+    "backup.made": _l("Backed up the installation"),
+    "backup.restored": _l("Restored the installation from a backup"),
     "case.submitted": _l("Sent a case"),
     "case.opened": _l("Opened a case"),
     "case.searched": _l("Searched for a patient"),
