@@ -27,6 +27,7 @@ ACTIONS = {
     "case.searched": _l("Searched for a patient"),
     "filter.saved": _l("Saved filters of the worklist"),
     "filter.removed": _l("Removed saved filters of the worklist"),
+    "case.read_again": _l("Had a case read by the model of the day"),
     "case.taken": _l("Took a case"),
     "case.handed_over": _l("Handed a case over"),
     "case.released": _l("Released a case"),
@@ -73,6 +74,7 @@ _SUBJECTS = {
 
 _NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion"}
 _SAYS_NOTHING_OF_A_PATIENT = {
+    "assessment_id",
     "attempt",
     "case_id",
     "changed",

@@ -246,6 +246,22 @@ def hold(*, claims: Sequence[Claim]) -> None:
     )
 
 
+def hold_current(*, case: Case) -> Assessment | None:
+    """The assessment that counts for a case, as it is now. Keeps others from deciding on the case,
+    and a worker from ending its reading, to the end of the open `transaction()`."""
+    db.session.execute(select(Case.id).where(Case.id == case.id).with_for_update())
+    return db.session.scalars(
+        select(Assessment)
+        .where(
+            Assessment.case_id == case.id,
+            Assessment.purpose == Purpose.TRIAGE,
+            Assessment.superseded_at.is_(None),
+        )
+        .with_for_update(of=Assessment)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
 def _answer(
     assessment: Assessment,
     result: AssessmentResult,

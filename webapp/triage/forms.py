@@ -54,6 +54,13 @@ NOTE_LENGTH = 4000
 SAVED_NAME_LENGTH = SavedFilter.name.type.length
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_NOT_READ_AGAIN = {
+    "impression_first": _l("Save your own impression of this case first."),
+    "void": _l("This case is void. It is not read again."),
+    "still_read": _l("The model is still reading this case. Wait for its answer first."),
+    "same_model": _l("Today's model has been given this case already."),
+    "no_model": _l("No model reads this at present."),
+}
 
 Member = TypeVar("Member", bound=enum.StrEnum)
 
@@ -521,6 +528,11 @@ def filed_elsewhere(image: Image) -> str:
         identifier=image.case.patient.identifier,
         case_id=image.case_id,
     )
+
+
+def not_read_again(conflict: Conflict) -> str:
+    """A sentence on why a case is not read by today's model."""
+    return str(_NOT_READ_AGAIN[conflict.reason])
 
 
 def _member(kind: type[Member], value: str | None) -> Member | None:

@@ -1,4 +1,5 @@
-"""Sending a case to be read, correcting a patient, and keeping filters of the worklist."""
+"""Sending a case to be read, and read again, correcting a patient, and keeping filters of the
+worklist."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.imaging import CleanImage
+from webapp.permissions import Permission
+from webapp.registry.queries import champion
+from webapp.reviews.models import Decision
+from webapp.reviews.queries import latest_reviews, may_see_answer
 from webapp.triage import queries
 from webapp.triage.models import SavedFilter
 
@@ -127,6 +132,43 @@ def retry(*, actor: User, case: Case) -> Assessment:
     if assessment is None:
         raise NotFound("assessment", case_id=case.id)
     assessments.retry(actor=actor, assessment=assessment)
+    return assessment
+
+
+def read_again(*, actor: User, case: Case) -> Assessment:
+    """Have a case read by the model that serves today. The answer that it has is kept.
+
+    What is signed stays as it was signed, with the answer that it was signed on, and the case does
+    not wait again: whoever asked looks at the newer answer, and amends the decision if it has to
+    be another one.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor may send no cases.
+        Conflict: `impression_first`: the site asks for the actor's own impression before;
+            `void`: the case should not be there; `still_read`: its reading has not ended;
+            `same_model`: it was read by the model that serves; `no_model`: none serves.
+    """
+    if not actor.can(Permission.SUBMIT_CASES) or case.site_id not in actor.site_ids:
+        raise NotFound("case", case_id=case.id)
+    if case.id not in may_see_answer(actor=actor, case_ids=[case.id]):
+        raise Conflict("impression_first")
+    with transaction():
+        current = assessments.hold_current(case=case)
+        review = latest_reviews([case.id]).get(case.id)
+        if review is not None and review.decision is Decision.VOID:
+            raise Conflict("void")
+        if current is not None and current.state.is_open:
+            raise Conflict("still_read")
+        if current is not None and current.model_version == champion(case.reading_task_id):
+            raise Conflict("same_model")
+        assessment = assessments.schedule(case=case)
+        audit.record(
+            actor=actor,
+            action="case.read_again",
+            subject=case,
+            assessment_id=assessment.id,
+            version=assessment.model_version.version,
+        )
     return assessment
 
 

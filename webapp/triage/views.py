@@ -23,6 +23,7 @@ from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
 from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
+from webapp.registry.queries import champion
 from webapp.rendering import fragment, stored_picture
 from webapp.reviews.forms import panels
 from webapp.triage import queries, services
@@ -33,6 +34,7 @@ from webapp.triage.forms import (
     SaveFilterForm,
     WorklistForm,
     filed_elsewhere,
+    not_read_again,
 )
 
 blueprint = Blueprint("triage", __name__)
@@ -163,6 +165,7 @@ def case(case_id: int) -> ResponseReturnValue:
         assessment=assessment,
         explanations=explanations_of(assessment),
         history=history,
+        todays_model=champion(case.reading_task_id),
         panels=panels(actor=signed_in_user(), case=case),
     )
 
@@ -193,6 +196,20 @@ def retry_assessment(case_id: int) -> ResponseReturnValue:
         services.retry(actor=signed_in_user(), case=case)
     except Conflict:
         flash(_("This case has not failed, or someone has sent it to be read again already."))
+    return redirect(url_for("triage.case", case_id=case.id), 303)
+
+
+@blueprint.post("/cases/<int:case_id>/readings")
+@require(Permission.SUBMIT_CASES)
+def read_again(case_id: int) -> ResponseReturnValue:
+    """Have a case read by the model that serves today, beside the answer that it has."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    try:
+        services.read_again(actor=signed_in_user(), case=case)
+    except Conflict as conflict:
+        flash(not_read_again(conflict), "warning")
+    else:
+        flash(_("The case is read by today's model. The earlier answer is kept."), "good")
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
