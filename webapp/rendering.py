@@ -72,6 +72,7 @@ def init_app(app: Flask) -> None:
         metadata_name=metadata_name,
         notice=notice,
         number=format_decimal,
+        points=points,
         without_metadata=without_metadata,
     )
     app.jinja_env.globals.update(
@@ -118,6 +119,13 @@ def percent(probability: float) -> str:
     if 0 < probability < 0.005:
         return "< 1\N{NO-BREAK SPACE}%"
     return f"{probability * 100:.0f}\N{NO-BREAK SPACE}%"
+
+
+def points(difference: float) -> str:
+    """A difference of probabilities in percentage points; never rounded to none."""
+    if 0 < difference < 0.00005:
+        return "< 0.01"
+    return f"{difference * 100:.2f}"
 
 
 def seconds(milliseconds: float) -> str:

@@ -1,6 +1,7 @@
 """Signing decisions on cases."""
 
 import datetime as dt
+import secrets
 from dataclasses import dataclass, replace
 
 from webapp import audit
@@ -82,16 +83,40 @@ def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: s
         review = _signed(actor, case, verdict, basis, form_token)
         db.session.add(review)
         settle(case=case)
-        db.session.flush()
-        audit.record(
-            actor=actor,
-            action=_ACTIONS.get(review.status, "review.signed"),
-            subject=review,
-            case_id=case.id,
-            version=review.version,
-            decision=review.decision,
-            finding_id=review.finding_id,
+        _record_signed(actor, review)
+    return review
+
+
+def sign_again(*, actor: User, case: Case, reason: str) -> Review:
+    """Amend the decision that counts by the same decision, since something else about the case has
+    changed; what it was signed on stays. For a case that the caller holds.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor may not decide on cases.
+        Conflict: `not_signed`: there is no decision, or the case is void.
+        Invalid: `too_long`: the reason.
+    """
+    _require(actor, case, Permission.REVIEW_CASES)
+    if len(reason) > TEXT_LENGTH_MAX:
+        raise Invalid("too_long", limit=TEXT_LENGTH_MAX)
+    with transaction():
+        signed = queries.latest_reviews([case.id]).get(case.id)
+        if signed is None or signed.decision is Decision.VOID:
+            raise Conflict("not_signed")
+        review = Review(
+            case=case,
+            version=signed.version + 1,
+            assessment_id=signed.assessment_id,
+            decision=signed.decision,
+            finding=signed.finding,
+            comment=signed.comment,
+            reason=reason,
+            form_token=secrets.token_hex(16),
+            reviewer=actor,
+            signed_at=now(),
         )
+        db.session.add(review)
+        _record_signed(actor, review)
     return review
 
 
@@ -277,6 +302,19 @@ def assign(*, actor: User, case: Case, to: User | None, shown_id: int | None) ->
             subject=case,
             to_user_id=to_id,
         )
+
+
+def _record_signed(actor: User, review: Review) -> None:
+    db.session.flush()
+    audit.record(
+        actor=actor,
+        action=_ACTIONS.get(review.status, "review.signed"),
+        subject=review,
+        case_id=review.case_id,
+        version=review.version,
+        decision=review.decision,
+        finding_id=review.finding_id,
+    )
 
 
 def _found(outcome: Outcome) -> Found:

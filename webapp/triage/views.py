@@ -17,19 +17,28 @@ from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
-from webapp.cases.models import Patient
-from webapp.cases.queries import get_case, get_image, get_patient, images_filed_elsewhere
+from webapp.cases.models import Case, Patient
+from webapp.cases.queries import (
+    get_case,
+    get_image,
+    get_patient,
+    images_filed_elsewhere,
+    moves,
+)
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
 from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
 from webapp.registry.queries import champion
 from webapp.rendering import fragment, stored_picture
+from webapp.reproductions.queries import of_assessments as reproductions_of
 from webapp.reviews.forms import panels
+from webapp.reviews.queries import latest_reviews
 from webapp.triage import queries, services
 from webapp.triage.forms import (
     CorrectionForm,
     ImageCheck,
+    MoveForm,
     NewCaseForm,
     SaveFilterForm,
     WorklistForm,
@@ -157,14 +166,17 @@ def check_images() -> ResponseReturnValue:
 def case(case_id: int) -> ResponseReturnValue:
     """A case with its answer, its images, and what was answered earlier."""
     case = get_case(actor=signed_in_user(), case_id=case_id)
-    assessment, *history = queries.readings(case)
+    readings = queries.readings(case)
+    assessment, *history = readings
     audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
     return render_template(
         "triage/case.html",
         case=case,
         assessment=assessment,
         explanations=explanations_of(assessment),
+        reproductions=reproductions_of(readings),
         history=history,
+        moves=moves(case),
         todays_model=champion(case.reading_task_id),
         panels=panels(actor=signed_in_user(), case=case),
     )
@@ -183,6 +195,7 @@ def case_status(case_id: int) -> ResponseReturnValue:
         case=case,
         assessment=assessment,
         explanations=explanations_of(assessment),
+        reproductions=reproductions_of([assessment]),
         panels=decisions,
     )
 
@@ -210,6 +223,43 @@ def read_again(case_id: int) -> ResponseReturnValue:
         flash(not_read_again(conflict), "warning")
     else:
         flash(_("The case is read by today's model. The earlier answer is kept."), "good")
+    return redirect(url_for("triage.case", case_id=case.id), 303)
+
+
+@blueprint.get("/cases/<int:case_id>/patient")
+@require(Permission.SUBMIT_CASES)
+def other_patient(case_id: int) -> ResponseReturnValue:
+    """An empty form to file a case for another patient."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    review = latest_reviews([case.id]).get(case.id)
+    return _move_page(case, MoveForm(case, review))
+
+
+@blueprint.post("/cases/<int:case_id>/patient")
+@require(Permission.SUBMIT_CASES)
+def move_case(case_id: int) -> ResponseReturnValue:
+    """File a case for another patient of its site."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    form = MoveForm(case, None)
+    if not form.validate():
+        return _move_page(case, form), 422
+    try:
+        rereading, amendment = services.move_case(
+            actor=signed_in_user(),
+            case=case,
+            destination=form.destination(),
+            shown=form.was_shown(),
+        )
+    except Conflict as conflict:
+        form.explain(conflict, case)
+        _record_duplicates(len(conflict.facts.get("images", ())))
+        return _move_page(case, form), conflict.status
+    sentences = [_("The case is now filed for %(identifier)s.", identifier=case.patient.identifier)]
+    if amendment is not None:
+        sentences.append(
+            _("Version %(version)s of the decision says so.", version=amendment.version)
+        )
+    flash(" ".join([*sentences, *_consequences(rereading)]), "good")
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
@@ -330,6 +380,12 @@ def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
 
 def _new_case_page(form: NewCaseForm) -> str:
     return render_template("triage/new_case.html", form=form, limits=LIMITS)
+
+
+def _move_page(case: Case, form: MoveForm) -> str:
+    return render_template(
+        "triage/move.html", case=case, form=form, review=latest_reviews([case.id]).get(case.id)
+    )
 
 
 def _patient_page(patient: Patient, form: CorrectionForm) -> str:
