@@ -59,6 +59,7 @@ SAVED_NAME_LENGTH = SavedFilter.name.type.length
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NOT_READ_AGAIN = {
+    "not_failed": _l("This case has not failed, or someone has sent it to be read again already."),
     "impression_first": _l("Save your own impression of this case first."),
     "void": _l("This case is void. It is not read again."),
     "still_read": _l("The model is still reading this case. Wait for its answer first."),
@@ -635,7 +636,7 @@ def filed_elsewhere(image: Image) -> str:
 
 
 def not_read_again(conflict: Conflict) -> str:
-    """A sentence on why a case is not read by today's model."""
+    """A sentence on why a case is not read again."""
     return str(_NOT_READ_AGAIN[conflict.reason])
 
 

@@ -190,9 +190,11 @@ def retry(*, actor: User, case: Case) -> Assessment:
     """Have a case whose reading failed read again.
 
     Raises:
-        Conflict: it has not failed.
+        Conflict: `not_failed`; `impression_first`: the site asks for the actor's own impression
+            before they are told.
         NotFound: nothing was ever read of it.
     """
+    _require_impression(actor, case)
     assessment = current_assessment(case)
     if assessment is None:
         raise NotFound("assessment", case_id=case.id)
@@ -215,8 +217,7 @@ def read_again(*, actor: User, case: Case) -> Assessment:
     """
     if not actor.can(Permission.SUBMIT_CASES) or case.site_id not in actor.site_ids:
         raise NotFound("case", case_id=case.id)
-    if case.id not in may_see_answer(actor=actor, case_ids=[case.id]):
-        raise Conflict("impression_first")
+    _require_impression(actor, case)
     with transaction():
         current = assessments.hold_current(case=case)
         review = latest_reviews([case.id]).get(case.id)
@@ -268,6 +269,11 @@ def remove_filter(*, actor: User, filter_id: int) -> None:
             raise NotFound("filter", filter_id=filter_id)
         db.session.delete(saved)
         audit.record(actor=actor, action="filter.removed", subject=saved)
+
+
+def _require_impression(actor: User, case: Case) -> None:
+    if case.id not in may_see_answer(actor=actor, case_ids=[case.id]):
+        raise Conflict("impression_first")
 
 
 def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ...]) -> Case:

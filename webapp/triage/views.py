@@ -17,6 +17,7 @@ from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
+from webapp.assessments.models import Assessment
 from webapp.cases.models import Case, Patient
 from webapp.cases.queries import (
     get_case,
@@ -99,13 +100,16 @@ def remove_filter(filter_id: int) -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 @poll
 def worklist_rows() -> ResponseReturnValue:
-    """The rows of the worklist that a page still waits for, as they are now."""
+    """The rows of the worklist that a page still waits for, as they are now, and the counts above
+    them."""
     numbers = map(_row_number, request.args.get("ids", "").split(","))
     case_ids = [number for number in numbers if number is not None]
+    on_worklist = "of_patient" not in request.args
     return fragment(
         "triage/_rows.html",
         rows=queries.rows(actor=signed_in_user(), case_ids=case_ids),
-        show_patient="of_patient" not in request.args,
+        counts=queries.counts_by_priority(actor=signed_in_user()) if on_worklist else {},
+        show_patient=on_worklist,
     )
 
 
@@ -173,6 +177,7 @@ def case(case_id: int) -> ResponseReturnValue:
         "triage/case.html",
         case=case,
         assessment=assessment,
+        row=_row(assessment),
         explanations=explanations_of(assessment),
         reproductions=reproductions_of(readings),
         history=history,
@@ -194,6 +199,7 @@ def case_status(case_id: int) -> ResponseReturnValue:
         "triage/_status.html" if decisions.shows_answer else "reviews/_veiled.html",
         case=case,
         assessment=assessment,
+        row=_row(assessment),
         explanations=explanations_of(assessment),
         reproductions=reproductions_of([assessment]),
         panels=decisions,
@@ -207,8 +213,8 @@ def retry_assessment(case_id: int) -> ResponseReturnValue:
     case = get_case(actor=signed_in_user(), case_id=case_id)
     try:
         services.retry(actor=signed_in_user(), case=case)
-    except Conflict:
-        flash(_("This case has not failed, or someone has sent it to be read again already."))
+    except Conflict as conflict:
+        flash(not_read_again(conflict))
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
@@ -312,6 +318,11 @@ def correct_patient(patient_id: int) -> ResponseReturnValue:
     sentences = [_("The patient's particulars are on record."), *_consequences(rereading)]
     flash(" ".join(sentences), "good")
     return redirect(url_for("triage.patient", patient_id=patient.id), 303)
+
+
+def _row(assessment: Assessment) -> queries.Row:
+    """How a case with this reading stands in the worklist."""
+    return queries.as_rows(actor=signed_in_user(), readings=[assessment])[0]
 
 
 def _consequences(rereading: services.Rereading) -> Iterator[str]:
