@@ -1,4 +1,5 @@
-"""The same input read once more, to compare; and which patients a case was filed for before."""
+"""The same input read once more, to compare; which patients a case was filed for before; and what
+a model says that reads the image alone."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -104,9 +105,11 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_case_moves_case_id"), "case_moves", ["case_id"])
     _refuse_changes("case_moves")
+    op.add_column("explanations", sa.Column("image_only", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("explanations", "image_only")
     op.drop_table("case_moves")
     op.drop_table("reproductions")
 

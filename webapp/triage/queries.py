@@ -266,11 +266,6 @@ def body_sites() -> dict[int, list[str]]:
     return {task_id: known for task_id, known in sites.items() if known}
 
 
-def uses_metadata(version: ModelVersion) -> bool:
-    """Whether what is known of a patient can make a difference to a model's answer."""
-    return version.manifest.get("metadata", {}).get("encoding_version") != "none"
-
-
 def _is_current() -> ColumnElement[bool]:
     """A condition that the partial indexes answer: they need the purpose in the statement."""
     triage: ColumnElement[Purpose] = bindparam(None, Purpose.TRIAGE, literal_execute=True)

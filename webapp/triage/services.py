@@ -348,7 +348,7 @@ def _read_anew(which: ColumnElement[bool]) -> Rereading:
         if assessment.metadata_fed != assessments.metadata_fed(assessment.case)
     ]
     affected = [
-        assessment for assessment in differing if queries.uses_metadata(assessment.model_version)
+        assessment for assessment in differing if assessment.model_version.facts.uses_metadata
     ]
     for assessment in affected:
         assessments.schedule(case=assessment.case)
