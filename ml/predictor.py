@@ -179,8 +179,12 @@ class Predictor:
             max(here, key=here.__getitem__) == max(there, key=there.__getitem__)
             for here, there in zip(found, stored, strict=True)
         )
-        device = "cuda" if self.engine.endswith("cuda") else "cpu"
-        return SelfTest(largest, same, same and largest <= SELF_TEST_TOLERANCE[device])
+        return SelfTest(largest, same, same and largest <= tolerance(self.engine))
+
+
+def tolerance(engine: str) -> float:
+    """The largest difference of a probability that counts as the same on an engine, by its name."""
+    return SELF_TEST_TOLERANCE["cuda" if engine.endswith("cuda") else "cpu"]
 
 
 def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path, threads: int = 1) -> Predictor:

@@ -22,7 +22,7 @@ from webapp.cases.models import Case, Sex
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db
 from webapp.explanations import services as explanations
-from webapp.registry.models import ModelVersion
+from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.triage import services
 from webapp.triage.services import Submission, Upload
 
@@ -43,6 +43,15 @@ def serve(
     }
     db.session.commit()
     return version
+
+
+def serve_newer(version: str = "2.0.0", task: str = "test-task") -> ModelVersion:
+    """Another version of the model, which serves from now on."""
+    newer = serving_model(task=task, version=version)
+    alias = db.session.get_one(ModelAlias, (newer.reading_task_id, Alias.CHAMPION))
+    alias.model_version = newer
+    db.session.commit()
+    return newer
 
 
 def picture(seed: int | None = None, form: str = "PNG") -> bytes:

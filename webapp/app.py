@@ -24,6 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.exports.views import blueprint as exports_pages
     from webapp.registry.views import blueprint as registry_pages
+    from webapp.reproductions.views import blueprint as reproductions_pages
     from webapp.reviews.views import blueprint as reviews_pages
     from webapp.triage.views import blueprint as triage_pages
 
@@ -37,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         explanations_pages,
         exports_pages,
         registry_pages,
+        reproductions_pages,
         reviews_pages,
         triage_pages,
     ):

@@ -66,5 +66,6 @@ def _load_models() -> None:
     import webapp.catalogue.models
     import webapp.explanations.models
     import webapp.registry.models
+    import webapp.reproductions.models
     import webapp.reviews.models
     import webapp.triage.models  # noqa: F401  (for what importing declares)

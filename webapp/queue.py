@@ -21,6 +21,8 @@ ASSESS = "assessments.assess"
 TRIAGE_QUEUE = "triage"
 EXPLAIN = "explanations.explain"
 EXPLANATIONS_QUEUE = "explanations"
+REPRODUCE = "reproductions.reproduce"
+REPRODUCTIONS_QUEUE = "reproductions"
 
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 """What a broker that is away, frozen, full or starting raises."""
@@ -52,9 +54,12 @@ def celery_settings(settings: Settings) -> dict[str, object]:
         "task_default_queue": TRIAGE_QUEUE,
         "task_queues": [
             Queue(name, Exchange(name), routing_key=name)
-            for name in (TRIAGE_QUEUE, EXPLANATIONS_QUEUE)
+            for name in (TRIAGE_QUEUE, EXPLANATIONS_QUEUE, REPRODUCTIONS_QUEUE)
         ],
-        "task_routes": {EXPLAIN: {"queue": EXPLANATIONS_QUEUE}},
+        "task_routes": {
+            EXPLAIN: {"queue": EXPLANATIONS_QUEUE},
+            REPRODUCE: {"queue": REPRODUCTIONS_QUEUE},
+        },
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -75,6 +80,11 @@ def ring_to_explain_after_commit() -> None:
     on_commit(ring_to_explain)
 
 
+def ring_to_reproduce_after_commit() -> None:
+    """As `ring_after_commit`, for reproductions."""
+    on_commit(ring_to_reproduce)
+
+
 def ring() -> bool:
     """Wake a worker. False if the broker is away: the sweeper rings again until someone comes."""
     return _ring(ASSESS)
@@ -83,6 +93,11 @@ def ring() -> bool:
 def ring_to_explain() -> bool:
     """As `ring`, for explanations."""
     return _ring(EXPLAIN)
+
+
+def ring_to_reproduce() -> bool:
+    """As `ring`, for reproductions."""
+    return _ring(REPRODUCE)
 
 
 def _ring(job: str) -> bool:

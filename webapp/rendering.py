@@ -42,6 +42,22 @@ _ABSTENTIONS = {
     "ambiguous": _l("Too many findings remain possible."),
     "uncertain": _l("No finding is probable enough to name one."),
 }
+_RETAKES = {
+    "too_small": _l("Take it again from closer, or send the file in its full size."),
+    "blank": _l("Check the file and the camera, and take it again."),
+    "too_dark": _l("Take it again with more light."),
+    "too_bright": _l("Take it again with less light, and without glare."),
+    "blurred": _l("Take it again: hold still, and wait for the focus."),
+}
+"""What would help where the image is at fault."""
+_ADVICE = _RETAKES | {
+    "unfamiliar": _l(
+        "Check that it is what this reading task is for. If it is, the model has not learnt its"
+        " kind, and taking it again will not help."
+    ),
+    "ambiguous": _l("The image may be good: taking it again seldom helps."),
+    "uncertain": _l("If the image is good already, taking it again seldom helps."),
+}
 _METADATA = {"age": _l("Age, years"), "sex": _l("Sex"), "localization": _l("Body site")}
 _WITHOUT = {
     "age": _l("Without the age"),
@@ -68,12 +84,15 @@ def init_app(app: Flask) -> None:
     )
     app.jinja_env.filters.update(
         abstention=abstention,
+        abstention_advice=abstention_advice,
         image_numbers=image_numbers,
         metadata_name=metadata_name,
         notice=notice,
         number=format_decimal,
+        points=points,
         without_metadata=without_metadata,
     )
+    app.jinja_env.tests["retakeable"] = _RETAKES.__contains__
     app.jinja_env.globals.update(
         asset=asset,
         get_locale=get_locale,
@@ -120,6 +139,13 @@ def percent(probability: float) -> str:
     return f"{probability * 100:.0f}\N{NO-BREAK SPACE}%"
 
 
+def points(difference: float) -> str:
+    """A difference of probabilities in percentage points; never rounded to none."""
+    if 0 < difference < 0.00005:
+        return "< 0.01"
+    return f"{difference * 100:.2f}"
+
+
 def seconds(milliseconds: float) -> str:
     """A duration in the unit that reads best."""
     if milliseconds < 1000:
@@ -149,6 +175,11 @@ def abstention(reason: str, expected: str) -> str:
     if reason != "unfamiliar" or not expected:
         return str(known)
     return f"{known} {gettext('Expected: %(kind)s.', kind=expected.removesuffix('.'))}"
+
+
+def abstention_advice(reason: str) -> str:
+    """What to do about it; empty for a reason that only its bundle knows."""
+    return str(_ADVICE.get(reason, ""))
 
 
 def image_numbers(positions: Iterable[int]) -> str:

@@ -18,6 +18,8 @@ from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
 from webapp.explanations import services as explanations
 from webapp.explanations.models import Explanation
+from webapp.reproductions import services as reproductions
+from webapp.reproductions.models import Reproduction
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,10 @@ def sweep(*, bells: int, anchors: bool) -> None:
     """Do each duty once, whatever becomes of the others."""
     _attempt(return_expired_leases)
     _attempt(explanations.return_expired_leases)
+    _attempt(reproductions.return_expired_leases)
     _attempt(lambda: ring_for_unclaimed(bells=bells))
     _attempt(lambda: ring_for_unexplained(bells=bells))
+    _attempt(lambda: ring_for_unreproduced(bells=bells))
     if anchors:
         _attempt(audit.append_anchor)
 
@@ -70,6 +74,15 @@ def ring_for_unexplained(*, bells: int) -> int:
         return 0
     unheard = queue.unheard_count(queue.EXPLANATIONS_QUEUE)
     return _ring(queue.ring_to_explain, min(bells, waiting) - unheard)
+
+
+def ring_for_unreproduced(*, bells: int) -> int:
+    """As `ring_for_unclaimed`, for reproductions."""
+    waiting = unclaimed_count(Reproduction)
+    if not waiting:
+        return 0
+    unheard = queue.unheard_count(queue.REPRODUCTIONS_QUEUE)
+    return _ring(queue.ring_to_reproduce, min(bells, waiting) - unheard)
 
 
 def _ring(bell: Callable[[], bool], missing: int) -> int:

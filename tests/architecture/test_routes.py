@@ -28,7 +28,7 @@ def test_only_these_routes_are_public(app: Flask) -> None:
 
 def test_a_view_that_changes_something_is_not_reached_by_get(app: Flask) -> None:
     changing = ("submit", "retry", "correct", "disable", "enable", "reset", "sign_out")
-    changing += ("void", "assign", "save", "record")
+    changing += ("void", "assign", "save", "record", "move_", "again", "request")
     wrong = [
         str(route)
         for route in app.url_map.iter_rules()

@@ -29,6 +29,8 @@ from webapp.triage.services import Submission, Upload, submit
 CASE = re.compile(r"/cases/\d+$")
 MINUTE = dt.timedelta(minutes=1)
 RESTORED = "Restored from before you were signed out"
+SLOW_MS = 60_000
+"""What a page asks for every second may take, on a machine that is busy."""
 LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
 
 
@@ -595,3 +597,22 @@ def test_keys_move_from_case_to_case(ward: Ward, visit: Callable[..., Page]) -> 
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"/cases/{second}$"))
     assert first < second
+
+
+def test_a_comment_that_is_begun_stays_when_the_answer_comes_and_is_signed_with_it(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit(f"/cases/{ward.case()}")
+    page.get_by_text("Decide without waiting for the model").click()
+    page.get_by_label("Comment").fill("Seen at the bedside")
+    finding = page.locator("#finding")
+    expect(finding).not_to_be_visible()
+    ward.read()
+    page.get_by_label("Agree: Grave").check(timeout=SLOW_MS)
+    expect(page.get_by_label("Comment")).to_have_value("Seen at the bedside")
+    page.get_by_label("Another finding").check()
+    expect(finding).to_be_visible()
+    page.get_by_label("Agree: Grave").check()
+    page.get_by_role("button", name="Sign", exact=True).click()
+    expect(page.get_by_text("Signed: Agrees with the model: Grave.")).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator("#decision-panel")).to_contain_text("Seen at the bedside")

@@ -1,6 +1,7 @@
 """Explanations: rows that are asked for, claimed with a lease, made with a real model, ended."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import update
 
 from tests import clinic
 from tests.conftest import People
+from tests.factories import serving_model
 from tests.unit.ml.factories import picture_bytes
 from webapp import queue, storage, sweeper
 from webapp.accounts.models import User
@@ -23,7 +25,7 @@ from webapp.db import db, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.explanations import queries, services
 from webapp.explanations.models import Explanation
-from webapp.explanations.services import Claim, Explained
+from webapp.explanations.services import Claim, Explained, ImageOnly
 from webapp.registry.models import ModelVersion
 from webapp.worker import explaining, install, jobs, predictors
 
@@ -148,6 +150,37 @@ def test_a_claim_says_what_was_fed(actor: User, read: AssessedImage) -> None:
     assert clinic.recorded("explanation.completed")[0].subject_id == explanation.id
 
 
+def test_a_claim_names_what_reads_the_image_alone_where_that_is_at_hand(
+    actor: User, read: AssessedImage
+) -> None:
+    version = read.assessment.model_version
+    plain = serving_model(version="0.9.0")
+    explanation = services.request(actor=actor, read=read)
+    assert claim(lease_seconds=-1).image_only is None  # that version uses metadata as well
+    plain.manifest = plain.manifest | {"metadata": {"encoding_version": "none"}}
+    db.session.commit()
+    services.return_expired_leases()
+    only_its_own = services.claim(
+        worker="t", bundle_sha256s=[version.bundle_sha256], lease_seconds=-1
+    )
+    assert only_its_own is not None
+    assert only_its_own.image_only is None
+    services.return_expired_leases()
+    taken = claim()
+    assert taken.image_only == ImageOnly("0.9.0", plain.bundle_sha256)
+    said = {"version": "0.9.0", "probability": 0.4, "names": ["calm"], "abstained": False}
+    assert services.complete(claim=taken, explained=replace(EXPLAINED, image_only=said))
+    assert reread(explanation).image_only == said
+
+
+def test_what_reads_images_alone_is_compared_with_nothing(actor: User, read: AssessedImage) -> None:
+    for version in (serving_model(version="0.9.0"), read.assessment.model_version):
+        version.manifest = version.manifest | {"metadata": {"encoding_version": "none"}}
+    db.session.commit()
+    services.request(actor=actor, read=read)
+    assert claim().image_only is None
+
+
 def test_of_a_bundle_that_is_elsewhere_it_waits(actor: User, read: AssessedImage) -> None:
     services.request(actor=actor, read=read)
     assert services.claim(worker="t", bundle_sha256s=["b" * 64], lease_seconds=30) is None
@@ -228,6 +261,22 @@ def test_a_map_is_made_and_stored(reader: User) -> None:
         assert heat_map.width / heat_map.height == pytest.approx(ratio, rel=0.02)
         assert np.asarray(heat_map.convert("RGBA"))[..., 3].max() > 200
     jobs.explain.run()  # a message that comes twice finds nothing
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_image_alone_is_read_by_the_other_model(reader: User) -> None:
+    read = assessed(reader, picture_bytes(seed=4))
+    services.request(actor=reader, read=read)
+    taken = claim()
+    other = ImageOnly("0.0.0", taken.bundle_sha256)
+    said = explaining._image_only(replace(taken, image_only=other))
+    assert said["version"] == "0.0.0"
+    assert said["probability"] == pytest.approx(read.probability, abs=2e-3)
+    assert said["names"] == [taken.finding]
+    assert said["abstained"] is False
+    gone = ImageOnly("0.0.0", "f" * 64)
+    assert explaining._image_only(replace(taken, image_only=gone)) is None
+    assert explaining._image_only(taken) is None
 
 
 def test_what_goes_wrong_is_on_record(

@@ -53,6 +53,7 @@ def clinician(app: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> Us
     """Someone who may send cases, with a model that reads them; nobody hears the doorbell."""
     monkeypatch.setattr(queue, "ring", lambda: False)
     monkeypatch.setattr(queue, "ring_to_explain", lambda: False)
+    monkeypatch.setattr(queue, "ring_to_reproduce", lambda: False)
     with app.app_context():
         clinic.serve()
         return people.clinician()

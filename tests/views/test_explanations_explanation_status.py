@@ -34,6 +34,20 @@ def test_it_goes_on_until_the_map_is_there_and_says_what_the_metadata_changed(
     assert "Without the body site, Grave would be as probable." in text
 
 
+def test_it_says_what_the_image_alone_would_have_said(
+    app: Flask, desk: Browser, explain: Explain
+) -> None:
+    explanation = explain()
+    said = {"version": "0.9.0", "probability": 0.4, "names": ["calm"], "abstained": False}
+    for changes, words in (({}, "It names: Calm."), ({"abstained": True}, "hold its answer back")):
+        with app.app_context():
+            db.session.get_one(Explanation, explanation.id).image_only = said | changes
+            db.session.commit()
+        text = desk.get(path(explanation)).get_data(as_text=True)
+        assert "site, version 0.9.0 says: Grave 40\N{NO-BREAK SPACE}%." in text
+        assert words in text
+
+
 def test_that_there_is_no_map_is_said(desk: Browser, explain: Explain) -> None:
     text = desk.get(path(explain(heat_map=b""))).get_data(as_text=True)
     assert "There is no heat map" in text

@@ -43,7 +43,7 @@ def test_before_an_own_impression_it_tells_no_answer(app: Flask, desk: Browser, 
         db.session.get_one(Site, case.site_id).own_impression_first = True
         db.session.commit()
     (row,) = rows_of(desk.get("/cases.csv"))
-    assert (row["state"], row["finding"], row["probability"]) == ("read", "", "")
+    assert (row["state"], row["finding"], row["probability"]) == ("ready", "", "")
     assert row["priority"] == "urgent"
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from ml.gates import Reason
 from tests import clinic
 from tests.conftest import Browser
 from webapp.accounts.models import User
@@ -12,6 +13,7 @@ from webapp.cases.models import Case, Patient, Sex
 from webapp.cases.services import Particulars
 from webapp.db import db, now
 from webapp.registry.models import ModelVersion
+from webapp.rendering import abstention, abstention_advice
 from webapp.triage import services
 
 
@@ -243,3 +245,52 @@ def test_findings_over_their_mark_are_named_beside_the_answer(
     assert re.search(r"Also over its mark:\s*Watch \(5", page)
     assert page.count("over its mark</span>") == 2
     assert "Most likely:" in page
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        ({"finding": "calm"}, "How soon: Routine As requested: due in 3 days"),
+        (
+            {"finding": "calm", "supported": ("calm", "grave")},
+            "How soon: Immediately Overdue Grave 5 %: due just now",
+        ),
+        ({"abstained": True}, "How soon: Urgent Without an answer: due in 4 hours"),
+        (None, "How soon: Routine As requested: due in 3 days"),
+    ],
+    ids=["calm", "over its mark", "abstained", "waiting"],
+)
+def test_it_says_how_soon_as_the_worklist_does(
+    app: Flask, desk: Browser, case: Case, read: dict[str, Any] | None, words: str
+) -> None:
+    if read is not None:
+        with app.app_context():
+            clinic.read(case, **read)
+    for path in (f"/cases/{case.id}", f"/cases/{case.id}/status"):
+        said = desk.get(path).text.partition("How soon:")
+        plain = re.sub("<[^>]+>", " ", "".join(said[1:]).replace("\N{NO-BREAK SPACE}", " "))
+        assert " ".join(plain.split()).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice", "retake"),
+    [
+        ("blurred", "Take it again: hold still", True),
+        ("unfamiliar", "Check that it is what this reading task is for", False),
+        ("of_this_bundle", "held its answer back (of_this_bundle)", False),
+    ],
+)
+def test_an_abstention_says_what_to_do(
+    app: Flask, desk: Browser, case: Case, reason: str, advice: str, retake: bool
+) -> None:
+    with app.app_context():
+        clinic.read(case, reasons=[reason])
+    page = desk.get(f"/cases/{case.id}").text
+    assert advice in " ".join(page.split())
+    assert (f"/cases/new?patient_id={case.patient_id}" in page) is retake
+
+
+def test_no_reason_of_the_gates_is_without_words() -> None:
+    for reason in set(Reason) - {Reason.UNREADABLE}:  # what cannot be decoded fails
+        assert abstention_advice(reason)
+        assert f"({reason})" not in abstention(reason, "")

@@ -6,6 +6,7 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser
+from webapp.accounts.models import Site
 from webapp.assessments.models import Assessment, State
 from webapp.cases.models import Case
 from webapp.db import db
@@ -50,6 +51,17 @@ def test_what_was_read_is_not_read_again(app: Flask, desk: Browser, case: Case) 
         clinic.read(case)
     desk.post(f"/cases/{case.id}/retry")
     assert state(app) is State.COMPLETED
+
+
+def test_where_an_own_impression_comes_first_it_tells_nothing(
+    app: Flask, desk: Browser, failed: Case
+) -> None:
+    with app.app_context():
+        db.session.get_one(Site, failed.site_id).own_impression_first = True
+        db.session.commit()
+    answer = desk.post(f"/cases/{failed.id}/retry", follow_redirects=True)
+    assert "Save your own impression of this case first." in answer.text
+    assert state(app) is State.FAILED
 
 
 def test_who_is_not_signed_in_is_asked_to(app: Flask, nobody: Browser, failed: Case) -> None:

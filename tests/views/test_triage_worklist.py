@@ -1,4 +1,6 @@
+import csv
 import datetime as dt
+import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -124,7 +126,7 @@ def test_it_counts_what_waits_by_priority(
 
     def counts(query: str = "") -> dict[str, str]:
         found = re.findall(
-            r'href="/cases\?priority=(\w+)".*?urgency__count">(.*?)</span> ',
+            r'href="/cases\?priority=(\w+)".*?urgency__count"[^>]*>(.*?)</span> ',
             shown(desk, query),
             re.S,
         )
@@ -272,3 +274,42 @@ def test_what_is_decided_waits_no_longer(
     with app.app_context():
         counts = queries.counts_by_priority(actor=db.session.get_one(User, clinician.id))
     assert sum(count.number for count in counts.values()) == 2
+
+
+def test_before_an_own_impression_no_state_tells_how_a_reading_ended(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    """What was answered, held back and failed is listed, counted and marked alike."""
+    with app.app_context():
+        db.session.get_one(User, clinician.id).sites[0].own_impression_first = True
+        db.session.commit()
+        clinic.send(clinician, identifier="W-0")
+        clinic.read(clinic.send(clinician, identifier="C-1"), "watch")
+        held = clinic.send(clinician, identifier="H-2")
+        clinic.read(held, abstained=True)
+        clinic.fail(clinic.send(clinician, identifier="F-3"))
+
+    def listed(state: str) -> dict[str, str]:
+        """The state of each case that is shown, by its patient."""
+        page = shown(desk, f"?state={state}")
+        found = re.findall(
+            r'class="case-row__link"[^>]*>([^<]+)</a>.*?class="case-row__state".*?</span>([^<]+)<',
+            page,
+            re.DOTALL,
+        )
+        assert f"{len(found)} case" in page or not found
+        return dict(found)
+
+    ready = dict.fromkeys(("C-1", "H-2", "F-3"), "Ready for you")
+    assert listed("completed") == ready
+    assert listed("abstained") == listed("failed") == {}
+    assert listed("scheduled") == {"W-0": "Waiting"}
+    assert listed("") == ready | {"W-0": "Waiting"}
+    table = csv.DictReader(io.StringIO(desk.get("/cases.csv").text.lstrip("\ufeff")))
+    assert {row["state"] for row in table} == {"ready", "scheduled"}
+    with app.app_context():
+        actor = db.session.get_one(User, clinician.id)
+        saved = db.session.get_one(Case, held.id)
+        reviews.save_impression(actor=actor, case=saved, finding_id=None)
+    assert listed("abstained") == {"H-2": "Model abstained"}
+    assert sorted(listed("completed")) == ["C-1", "F-3"]

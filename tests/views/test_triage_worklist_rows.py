@@ -1,4 +1,5 @@
 import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,18 @@ def test_it_shows_a_row_as_it_is_now_and_ends_by_itself(
     fragment = desk.get(f"/cases/rows?ids={case.id}").get_data(as_text=True)
     assert "Watch" in fragment
     assert "hx-trigger" not in fragment
+
+
+def test_the_counts_on_top_are_as_they_are_now(app: Flask, desk: Browser, case: Case) -> None:
+    def counts(query: str = "") -> list[tuple[str, str]]:
+        fragment = desk.get(f"/cases/rows?ids={case.id}{query}").text
+        return re.findall(r'id="urgency-count-(\w+)" hx-swap-oob="true">(\d+)</span>', fragment)
+
+    assert counts() == [("stat", "0"), ("asap", "0"), ("urgent", "0"), ("routine", "1")]
+    with app.app_context():
+        clinic.read(case, "grave")
+    assert counts() == [("stat", "1"), ("asap", "0"), ("urgent", "0"), ("routine", "0")]
+    assert counts("&of_patient=1") == []
 
 
 def test_it_neither_leaves_a_record_nor_keeps_a_session(

@@ -250,6 +250,42 @@ def hold(*, claims: Sequence[Claim]) -> None:
     )
 
 
+def hold_current(*, case: Case) -> Assessment | None:
+    """The assessment that counts for a case, as it is now. Keeps others from deciding on the case,
+    and a worker from ending its reading, to the end of the open `transaction()`."""
+    db.session.execute(select(Case.id).where(Case.id == case.id).with_for_update())
+    return db.session.scalars(
+        select(Assessment)
+        .where(
+            Assessment.case_id == case.id,
+            Assessment.purpose == Purpose.TRIAGE,
+            Assessment.superseded_at.is_(None),
+        )
+        .with_for_update(of=Assessment)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def input_of(assessment: Assessment, *, lease_token: str) -> Claim:
+    """What a worker needs to read an assessment's input once more."""
+    return Claim(
+        assessment_id=assessment.id,
+        lease_token=lease_token,
+        attempt=1,
+        bundle_sha256=assessment.model_version.bundle_sha256,
+        image_sha256s=tuple(image.image_sha256 for image in assessment.images),
+        metadata=assessment.metadata_fed["raw"],
+    )
+
+
+def named_code(said: ImageResult, findings: Mapping[str, Finding]) -> str:
+    """The finding that is the answer for an image: the most severe of those that a model names."""
+    return max(
+        said.prediction.split("|"),
+        key=lambda code: (findings[code].severity, said.probabilities[code]),
+    )
+
+
 def _answer(
     assessment: Assessment,
     result: AssessmentResult,
@@ -264,9 +300,7 @@ def _answer(
         probabilities = {
             code: min(max(float(value), 0.0), 1.0) for code, value in said.probabilities.items()
         }
-        named = max(
-            said.prediction.split("|"), key=lambda c: (findings[c].severity, probabilities[c])
-        )
+        named = named_code(said, findings)
         image.finding_id = findings[named].id
         image.abstained = said.abstained
         image.abstention_reason = said.reason

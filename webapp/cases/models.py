@@ -1,4 +1,4 @@
-"""Patients, cases, images."""
+"""Patients, cases, images, and which patient a case was filed for before."""
 
 import datetime as dt
 import enum
@@ -139,3 +139,27 @@ class Image(Base):
     """What was changed on the way in: `imaging.Notice` values."""
 
     case: Mapped[Case] = relationship(back_populates="images")
+
+
+class CaseMove(Base):
+    """A case was filed for one patient and is filed for another one since; the database lets
+    nobody change or remove it."""
+
+    __tablename__ = "case_moves"
+    __table_args__ = (
+        CheckConstraint("from_patient_id <> to_patient_id", name="moved"),
+        CheckConstraint("reason <> ''", name="reason_given"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"), index=True)
+    from_patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"))
+    to_patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"))
+    reason: Mapped[str] = mapped_column(Text)
+    moved_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    moved_at: Mapped[dt.datetime]
+
+    case: Mapped[Case] = relationship()
+    from_patient: Mapped[Patient] = relationship(foreign_keys=[from_patient_id])
+    to_patient: Mapped[Patient] = relationship(foreign_keys=[to_patient_id])
+    moved_by: Mapped[User] = relationship()

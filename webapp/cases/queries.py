@@ -7,7 +7,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from webapp.accounts.models import User
-from webapp.cases.models import Case, Image, Patient
+from webapp.cases.models import Case, CaseMove, Image, Patient
 from webapp.db import db
 from webapp.errors import NotFound
 from webapp.permissions import Permission
@@ -85,6 +85,20 @@ def get_image(*, actor: User, image_id: int) -> Image:
     if image is None:
         raise NotFound("image", image_id=image_id)
     return image
+
+
+def moves(case: Case) -> Sequence[CaseMove]:
+    """Which patients a case was filed for before, the latest first."""
+    return db.session.scalars(
+        select(CaseMove)
+        .where(CaseMove.case_id == case.id)
+        .order_by(CaseMove.id.desc())
+        .options(
+            joinedload(CaseMove.from_patient),
+            joinedload(CaseMove.to_patient),
+            joinedload(CaseMove.moved_by),
+        )
+    ).all()
 
 
 def images_filed_elsewhere(

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from webapp import storage
 from webapp.accounts.models import Site, User
 from webapp.cases import queries
-from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.cases.models import Case, CaseMove, Image, Patient, Sex
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
@@ -81,9 +81,7 @@ def find_or_create_patient(
         Conflict: `patient_differs`: birth year or sex are others than those `on_record`.
     """
     _require_site(actor, site.id)
-    identifier = queries.normal_identifier(identifier)
-    if not 1 <= len(identifier) <= Patient.identifier.type.length:
-        raise Invalid("identifier", limit=Patient.identifier.type.length)
+    identifier = _checked_identifier(identifier)
     _check_birth_year(birth_year)
     with transaction():
         patient = queries.find_patient(site_id=site.id, identifier=identifier)
@@ -177,6 +175,60 @@ def create_case(
     return case
 
 
+def move_case(
+    *,
+    actor: User,
+    case: Case,
+    identifier: str,
+    registers: bool,
+    reason: str,
+    shown_patient_id: int,
+) -> CaseMove:
+    """File a case for another patient of its site. An age that followed from the birth year of the
+    one follows from that of the other; the move is kept.
+
+    The caller has the case read anew and then records the move, as with `correct_patient`.
+
+    Raises:
+        NotFound: the case is not at a site of the actor.
+        Invalid: `identifier`, or `reason_needed`.
+        Conflict: `unknown_patient`: the site knows nobody by this identifier, and the actor did not
+            say that they are to be registered (`registers`); `case_moved`: the case is filed for
+            another patient, who is `on_record`, than the actor was shown; `same_patient`.
+    """
+    _require_site(actor, case.site_id)
+    identifier, reason = _checked_identifier(identifier), plain_text(reason)
+    if not reason:
+        raise Invalid("reason_needed")
+    with transaction():
+        patient = queries.find_patient(site_id=case.site_id, identifier=identifier)
+        if patient is None and registers:
+            patient = _register(case.site, identifier, None, Sex.UNKNOWN)
+        if patient is None:
+            raise Conflict("unknown_patient")
+        # Both, in this order: whoever corrects one of them has to wait, and so does a move back.
+        _hold_all({shown_patient_id, patient.id})
+        db.session.refresh(case, with_for_update={"of": Case})
+        if case.patient_id != shown_patient_id:
+            raise Conflict("case_moved", on_record=case.patient)
+        if patient.id == case.patient_id:
+            raise Conflict("same_patient")
+        move = CaseMove(
+            case=case,
+            from_patient=case.patient,
+            to_patient=patient,
+            reason=reason,
+            moved_by=actor,
+            moved_at=now(),
+        )
+        db.session.add(move)
+        case.patient = patient
+        if case.age_is_derived:
+            case.age_at_acquisition_years = _age(patient.birth_year, case.submitted_at)
+        db.session.flush()
+    return move
+
+
 def plain_text(text: str) -> str:
     """Text as it is kept: without control characters, some of which a database refuses, and
     without space around it. Lines stay."""
@@ -186,6 +238,13 @@ def plain_text(text: str) -> str:
 def _require_site(actor: User, site_id: int) -> None:
     if not actor.can(Permission.SUBMIT_CASES) or site_id not in actor.site_ids:
         raise NotFound("site", site_id=site_id)
+
+
+def _checked_identifier(identifier: str) -> str:
+    identifier = queries.normal_identifier(identifier)
+    if not 1 <= len(identifier) <= Patient.identifier.type.length:
+        raise Invalid("identifier", limit=Patient.identifier.type.length)
+    return identifier
 
 
 def _check_birth_year(birth_year: int | None) -> None:
@@ -212,12 +271,17 @@ def _register(site: Site, identifier: str, birth_year: int | None, sex: Sex) -> 
 
 def _hold(patient: Patient) -> None:
     """Read the row as it is now, and keep others from changing it to the end of the transaction."""
+    _hold_all({patient.id})
+
+
+def _hold_all(patient_ids: Collection[int]) -> None:
     db.session.scalars(
         select(Patient)
-        .where(Patient.id == patient.id)
+        .where(Patient.id.in_(patient_ids))
+        .order_by(Patient.id)
         .with_for_update(of=Patient)
         .execution_options(populate_existing=True)
-    ).one()
+    ).all()
 
 
 def _check_agrees(patient: Patient, birth_year: int | None, sex: Sex) -> None:

@@ -1,5 +1,7 @@
 """Explanations: the rows that are the work, and what came of it."""
 
+from typing import Any
+
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -46,6 +48,11 @@ class Explanation(Leased, Base):
     metadata_effects: Mapped[dict[str, float] | None] = mapped_column(JSON)
     """By each known particular that the model reads: the finding's probability as it was given,
     less what it is without that particular."""
+
+    image_only: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What the `version` of the model that reads images alone says: the finding's `probability`,
+    the codes of the findings that it `names`, and whether it `abstained`. None where there is no
+    such version, or the model itself uses no metadata."""
 
     assessed_image: Mapped[AssessedImage] = relationship()
     finding: Mapped[Finding] = relationship()

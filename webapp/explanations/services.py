@@ -17,6 +17,15 @@ from webapp.errors import Conflict, Invalid
 from webapp.explanations.models import Explanation
 from webapp.queue import ring_to_explain_after_commit
 from webapp.registry.models import ModelVersion
+from webapp.registry.queries import image_only
+
+
+@dataclass(frozen=True)
+class ImageOnly:
+    """A version that reads images alone, to compare with."""
+
+    version: str
+    bundle_sha256: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Claim:
     """Its code."""
     metadata: Mapping[str, Any]
     """The raw values, as they were fed."""
+    image_only: ImageOnly | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Explained:
     metadata_effects: Mapping[str, float]
     engine: str
     code_version: str
+    image_only: Mapping[str, Any] | None = None
 
 
 def request(*, actor: User, read: AssessedImage, finding_id: int | None = None) -> Explanation:
@@ -110,6 +121,7 @@ def claim(*, worker: str, bundle_sha256s: Collection[str], lease_seconds: int) -
             image_sha256=read.image_sha256,
             finding=explanation.finding.code,
             metadata=read.assessment.metadata_fed["raw"],
+            image_only=_image_only(read.assessment.model_version, bundle_sha256s),
         )
 
 
@@ -128,6 +140,7 @@ def complete(*, claim: Claim, explained: Explained) -> bool:
         explanation.completed_at = now()
         explanation.heat_map_sha256 = explained.heat_map_sha256
         explanation.metadata_effects = dict(explained.metadata_effects)
+        explanation.image_only = dict(explained.image_only) if explained.image_only else None
         explanation.engine = explained.engine
         explanation.code_version = explained.code_version
         leases.let_go(explanation)
@@ -155,6 +168,13 @@ def return_expired_leases() -> int:
         for explanation in expired:
             _end_attempt(explanation, leases.went_silent(explanation))
     return len(expired)
+
+
+def _image_only(version: ModelVersion, bundle_sha256s: Collection[str]) -> ImageOnly | None:
+    other = image_only(version)
+    if other is None or other.bundle_sha256 not in bundle_sha256s:
+        return None
+    return ImageOnly(other.version, other.bundle_sha256)
 
 
 def _held(claim: Claim) -> Explanation | None:

@@ -16,7 +16,14 @@ from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, State
 from webapp.cases.models import Case, Sex
 from webapp.db import now
-from webapp.rendering import ABSOLUTE_FORMAT, DISCLAIMER, abstention, percent, sureness
+from webapp.rendering import (
+    ABSOLUTE_FORMAT,
+    DISCLAIMER,
+    abstention,
+    abstention_advice,
+    percent,
+    sureness,
+)
 from webapp.reviews.models import Review
 
 FONTS = Path(__file__).parents[2] / "static" / "vendor" / "dejavu-2.35"
@@ -102,7 +109,12 @@ class _Page(FPDF):
             expected = assessment.model_version.facts.modality or case.reading_task.description
             reasons = {image.abstention_reason or "" for image in assessment.images}
             self._words(
-                " ".join(abstention(reason, expected) for reason in sorted(reasons)), 10, lines=3
+                " ".join(
+                    f"{abstention(reason, expected)} {abstention_advice(reason)}".strip()
+                    for reason in sorted(reasons)
+                ),
+                10,
+                lines=4,
             )
         else:
             self._words(str(assessment.state.label), 13, "B")

@@ -56,7 +56,7 @@ def _cells(row: Row) -> Iterator[Any]:
     yield case.submitted_at.isoformat(timespec="seconds")
     yield case.priority
     yield assessment.priority
-    yield assessment.state if row.shows_answer or not assessment.completed_at else "read"
+    yield row.told_state or "ready"
     yield finding.code if finding else None
     yield None if probability is None else f"{probability:.4f}"
     yield review.status if review else None

@@ -30,8 +30,11 @@ def case_report(case_id: int) -> ResponseReturnValue:
     if case.id not in may_see_answer(actor=signed_in_user(), case_ids=[case.id]):
         flash(_("Save your own impression first: the report tells what the model found."))
         return redirect(url_for("triage.case", case_id=case.id), 303)
-    assessment = queries.readings(case)[0]
     review = latest_reviews([case.id]).get(case.id)
+    current, *earlier = queries.readings(case)
+    # What is signed is signed on one answer, whatever a newer model says.
+    signed_on = (reading for reading in earlier if review and reading.id == review.assessment_id)
+    assessment = next(signed_on, current)
     page = report(case, assessment, review, made_by=signed_in_user())
     audit.record_look(
         actor=signed_in_user(),

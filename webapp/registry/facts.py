@@ -72,6 +72,11 @@ class Facts:
         return [site for site in map(_text, known) if site not in ("", "unknown")]
 
     @property
+    def uses_metadata(self) -> bool:
+        """Whether what is known of a patient can make a difference to its answer."""
+        return _within(self._manifest, "metadata").get("encoding_version") != "none"
+
+    @property
     def network(self) -> str:
         return _text(_within(self._manifest, "network").get("name"))
 

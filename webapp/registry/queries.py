@@ -49,6 +49,15 @@ def installed(bundle_sha256: str) -> ModelVersion | None:
     ).one_or_none()
 
 
+def image_only(version: ModelVersion) -> ModelVersion | None:
+    """What a version that uses metadata can be compared with: the latest one of its reading task
+    that reads images alone. None where there is none, and for a version that uses none itself."""
+    if not version.facts.uses_metadata:
+        return None
+    others = versions_of(version.reading_task_id)
+    return next((other for other in others if not other.facts.uses_metadata), None)
+
+
 def versions_of(reading_task_id: int) -> list[ModelVersion]:
     """Every installed version of a reading task, the latest first."""
     return list(

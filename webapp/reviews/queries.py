@@ -62,6 +62,18 @@ def may_see_answer(*, actor: User, case_ids: Collection[int]) -> frozenset[int]:
     probability, no heat map, no decision, and not whether the model gave an answer. What is signed
     is a report, which everyone reads, but for second readers: they read it by themselves first.
     """
+    seen = db.session.scalars(
+        select(Case.id).where(
+            Case.id.in_(case_ids), Case.site_id.in_(visible_site_ids(actor)), is_told(actor)
+        )
+    )
+    return frozenset(seen)
+
+
+def is_told(actor: User) -> ColumnElement[bool]:
+    """The same for a list: a condition for the cases of the actor's sites of which they may be
+    told."""
+    asking = select(Site.id).where(Site.own_impression_first)
     has_impression = exists().where(Impression.case_id == Case.id, Impression.reader_id == actor.id)
     is_signed = exists().where(Review.case_id == Case.id)
     if actor.can(Permission.SECOND_READ):
@@ -69,16 +81,7 @@ def may_see_answer(*, actor: User, case_ids: Collection[int]) -> frozenset[int]:
             SecondRead.review_id == Review.id, SecondRead.reader_id == actor.id
         )
         is_signed = is_signed.where((Review.reviewer_id == actor.id) | has_read)
-    seen = db.session.scalars(
-        select(Case.id)
-        .join(Site, Site.id == Case.site_id)
-        .where(
-            Case.id.in_(case_ids),
-            Case.site_id.in_(visible_site_ids(actor)),
-            ~Site.own_impression_first | has_impression | is_signed,
-        )
-    )
-    return frozenset(seen)
+    return Case.site_id.not_in(asking) | has_impression | is_signed
 
 
 def impressions(case: Case) -> Sequence[Impression]:

@@ -1,14 +1,12 @@
 """Signing decisions on cases."""
 
 import datetime as dt
+import secrets
 from dataclasses import dataclass, replace
-
-from sqlalchemy import select
 
 from webapp import audit
 from webapp.accounts.models import User
-from webapp.assessments.models import Assessment, Purpose
-from webapp.assessments.services import settle
+from webapp.assessments.services import hold_current, settle
 from webapp.cases.models import Case
 from webapp.cases.services import plain_text
 from webapp.catalogue.models import Finding
@@ -72,7 +70,7 @@ def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: s
     _require(actor, case, Permission.REVIEW_CASES)
     verdict = _cleaned(verdict)
     with transaction():
-        _hold(case)
+        hold_current(case=case)
         same = queries.review_of_form(case, form_token)
         if same is not None:
             _check_is_of(same, actor, verdict)
@@ -85,16 +83,40 @@ def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: s
         review = _signed(actor, case, verdict, basis, form_token)
         db.session.add(review)
         settle(case=case)
-        db.session.flush()
-        audit.record(
-            actor=actor,
-            action=_ACTIONS.get(review.status, "review.signed"),
-            subject=review,
-            case_id=case.id,
-            version=review.version,
-            decision=review.decision,
-            finding_id=review.finding_id,
+        _record_signed(actor, review)
+    return review
+
+
+def sign_again(*, actor: User, case: Case, reason: str) -> Review:
+    """Amend the decision that counts by the same decision, since something else about the case has
+    changed; what it was signed on stays. For a case that the caller holds.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor may not decide on cases.
+        Conflict: `not_signed`: there is no decision, or the case is void.
+        Invalid: `too_long`: the reason.
+    """
+    _require(actor, case, Permission.REVIEW_CASES)
+    if len(reason) > TEXT_LENGTH_MAX:
+        raise Invalid("too_long", limit=TEXT_LENGTH_MAX)
+    with transaction():
+        signed = queries.latest_reviews([case.id]).get(case.id)
+        if signed is None or signed.decision is Decision.VOID:
+            raise Conflict("not_signed")
+        review = Review(
+            case=case,
+            version=signed.version + 1,
+            assessment_id=signed.assessment_id,
+            decision=signed.decision,
+            finding=signed.finding,
+            comment=signed.comment,
+            reason=reason,
+            form_token=secrets.token_hex(16),
+            reviewer=actor,
+            signed_at=now(),
         )
+        db.session.add(review)
+        _record_signed(actor, review)
     return review
 
 
@@ -106,7 +128,7 @@ def void(*, actor: User, case: Case, reason: str, shown: str, form_token: str) -
         NotFound, Conflict, Invalid: as `sign`.
     """
     with transaction():
-        _hold(case)
+        hold_current(case=case)
         signed = queries.latest_reviews([case.id]).get(case.id)
         if signed is not None and signed.form_token != form_token:
             raise Conflict("signed")
@@ -128,7 +150,7 @@ def save_impression(*, actor: User, case: Case, finding_id: int | None) -> Impre
     if finding_id is not None and finding_id not in findings:
         raise Invalid("finding_needed")
     with transaction():
-        _hold(case)
+        hold_current(case=case)
         saved = next((i for i in queries.impressions(case) if i.reader_id == actor.id), None)
         if saved is not None:
             if saved.finding_id != finding_id:
@@ -170,7 +192,7 @@ def record_outcome(
         raise Invalid("too_long", limit=TEXT_LENGTH_MAX)
     found = replace(found, note=plain_text(found.note))
     with transaction():
-        _hold(case)
+        hold_current(case=case)
         outcomes = queries.outcomes(case)
         same = next((outcome for outcome in outcomes if outcome.form_token == form_token), None)
         if same is not None:
@@ -224,7 +246,7 @@ def second_read(
         raise Invalid("reading_needed")
     comment = plain_text(comment)
     with transaction():
-        _hold(case)
+        hold_current(case=case)
         review = queries.latest_reviews([case.id]).get(case.id)
         if review is None or review.decision is Decision.VOID:
             raise Conflict("not_signed")
@@ -282,6 +304,19 @@ def assign(*, actor: User, case: Case, to: User | None, shown_id: int | None) ->
         )
 
 
+def _record_signed(actor: User, review: Review) -> None:
+    db.session.flush()
+    audit.record(
+        actor=actor,
+        action=_ACTIONS.get(review.status, "review.signed"),
+        subject=review,
+        case_id=review.case_id,
+        version=review.version,
+        decision=review.decision,
+        finding_id=review.finding_id,
+    )
+
+
 def _found(outcome: Outcome) -> Found:
     return Found(
         finding_id=outcome.finding_id,
@@ -304,22 +339,6 @@ def _check_found(case: Case, found: Found) -> None:
 def _require(actor: User, case: Case, permission: Permission) -> None:
     if not actor.can(permission) or case.site_id not in actor.site_ids:
         raise NotFound("case", case_id=case.id)
-
-
-def _hold(case: Case) -> None:
-    """Keep others from deciding on a case, and a worker from ending its reading, to the end of the
-    transaction."""
-    db.session.execute(select(Case.id).where(Case.id == case.id).with_for_update())
-    db.session.scalars(
-        select(Assessment)
-        .where(
-            Assessment.case_id == case.id,
-            Assessment.purpose == Purpose.TRIAGE,
-            Assessment.superseded_at.is_(None),
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
 
 
 def _cleaned(verdict: Verdict) -> Verdict:

@@ -38,22 +38,34 @@ from wtforms.validators import (
 from webapp import imaging
 from webapp.accounts.models import Site, User
 from webapp.assessments.models import State
-from webapp.cases.models import Image, Patient, Sex
+from webapp.cases.models import Case, Image, Patient, Sex
 from webapp.cases.queries import normal_identifier
 from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
+from webapp.reviews.forms import review_in_words
+from webapp.reviews.models import Review
+from webapp.reviews.queries import latest_reviews
 from webapp.triage.models import SavedFilter
 from webapp.triage.queries import Filters, Scope, Sort
-from webapp.triage.services import Submission, Upload
+from webapp.triage.services import Destination, Shown, Submission, Upload
 
 IDENTIFIER_LENGTH = Patient.identifier.type.length
 OLDEST_YEARS = 130
 NOTE_LENGTH = 4000
+REASON_LENGTH = 1000
 SAVED_NAME_LENGTH = SavedFilter.name.type.length
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_NOT_READ_AGAIN = {
+    "not_failed": _l("This case has not failed, or someone has sent it to be read again already."),
+    "impression_first": _l("Save your own impression of this case first."),
+    "void": _l("This case is void. It is not read again."),
+    "still_read": _l("The model is still reading this case. Wait for its answer first."),
+    "same_model": _l("Today's model has been given this case already."),
+    "no_model": _l("No model reads this at present."),
+}
 
 Member = TypeVar("Member", bound=enum.StrEnum)
 
@@ -182,6 +194,109 @@ class CorrectionForm(PatientForm):
 
     def _show(self, particulars: Particulars) -> None:
         self.shown.data = f"{particulars.birth_year or ''} {particulars.sex}"
+
+
+class MoveForm(FlaskForm):
+    """Filing a case for another patient of its site."""
+
+    identifier = StringField(
+        _l("Patient identifier"),
+        [
+            InputRequired(_l("Enter the identifier of the patient that the case is of.")),
+            Length(max=IDENTIFIER_LENGTH, message=_l("At most %(max)d characters.")),
+        ],
+        filters=[lambda text: normal_identifier(text or "")],
+    )
+    reason = TextAreaField(
+        _l("Reason"),
+        [
+            InputRequired(_l("Give the reason.")),
+            Length(max=REASON_LENGTH, message=_l("At most %(max)d characters.")),
+        ],
+        filters=[_one_line_end],
+    )
+    registers = BooleanField(_l("This patient is not on record yet: register them"))
+    confirm_duplicates = BooleanField(_l("This is right: file it for this patient as well"))
+    shown = HiddenField()
+
+    def __init__(self, case: Case, review: Review | None) -> None:
+        super().__init__()
+        if not self.is_submitted():
+            self._show(case.patient_id, review)
+
+    def validate_identifier(self, field: Field) -> None:
+        """Spaces alone are no identifier."""
+        if not field.data:
+            raise ValidationError(_("Enter the identifier of the patient that the case is of."))
+
+    def validate_reason(self, field: Field) -> None:
+        """Nor are they a reason."""
+        if not plain_text(field.data):
+            raise ValidationError(_("Give the reason."))
+
+    def validate_shown(self, field: Field) -> None:
+        """A page that does not say what it showed cannot be told from a stale one."""
+        if not re.fullmatch(r"[0-9]{1,9} [0-9]{1,9}", field.data or ""):
+            raise ValidationError(_("Load this page again before you move the case."))
+
+    def was_shown(self) -> Shown:
+        """How the case was filed when the page was made, once the form is valid."""
+        patient_id, version = map(int, self.shown.data.split())
+        return Shown(patient_id, version)
+
+    def destination(self) -> Destination:
+        """Where the case is to go, once the form is valid."""
+        return Destination(
+            identifier=self.identifier.data,
+            registers=self.registers.data,
+            reason=self.reason.data,
+            confirm_duplicates=self.confirm_duplicates.data,
+        )
+
+    def explain(self, conflict: Conflict, case: Case) -> None:
+        """Say what stands against it; of what has changed meanwhile, both versions."""
+        entered = self.identifier.data
+        match conflict.reason:
+            case "unknown_patient":
+                _add_errors(
+                    self.registers,
+                    _("The site knows nobody by the identifier %(entered)s.", entered=entered),
+                )
+            case "same_patient":
+                _add_errors(self.identifier, _("The case is filed for this patient already."))
+            case "filed_elsewhere":
+                sentences = map(filed_elsewhere, conflict.facts["images"])
+                _add_errors(self.confirm_duplicates, *sentences)
+            case "case_moved":
+                self._ask_again(
+                    _("filed for %(identifier)s", identifier=conflict.facts["on_record"].identifier)
+                )
+                self._show(conflict.facts["on_record"].id, latest_reviews([case.id]).get(case.id))
+            case "decided":
+                review = conflict.facts["review"]
+                self._ask_again(review_in_words(review) if review else _("nothing is signed"))
+                self._show(self.was_shown().patient_id, review)
+            case "void":
+                self.form_errors.append(_("This case is void. It stays where it is."))
+            case _:
+                raise conflict
+
+    def _ask_again(self, on_record: str) -> None:
+        self.form_errors.append(
+            _(
+                "Someone has changed this case meanwhile. On record now: %(recorded)s. You entered:"
+                " %(entered)s. Send it again to move the case all the same.",
+                recorded=on_record,
+                entered=self.identifier.data,
+            )
+        )
+
+    def _show(self, patient_id: int, review: Review | None) -> None:
+        self.shown.data = f"{patient_id} {review.version if review else 0}"
+
+
+def _add_errors(field: Field, *sentences: str) -> None:
+    field.errors = [*field.errors, *sentences]
 
 
 def _in_words(particulars: Particulars) -> str:
@@ -351,7 +466,7 @@ class NewCaseForm(PatientForm):
             case "patient_differs":
                 self._explain_patient(conflict.facts["on_record"])
             case "filed_elsewhere":
-                self._add_errors(
+                _add_errors(
                     self.confirm_duplicates,
                     *(
                         f"{self._name_of(image)}: {filed_elsewhere(image)}"
@@ -370,7 +485,7 @@ class NewCaseForm(PatientForm):
                 )
                 self.form_errors.append(escape(sentence).format(case=link))
             case "no_model":
-                self._add_errors(self.reading_task, _("No model reads this at present."))
+                _add_errors(self.reading_task, _("No model reads this at present."))
             case _:
                 raise conflict
 
@@ -392,17 +507,14 @@ class NewCaseForm(PatientForm):
                 recorded=birth_year,
                 entered=self.birth_year.data,
             )
-            self._add_errors(self.birth_year, f"{sentence} {advice}")
+            _add_errors(self.birth_year, f"{sentence} {advice}")
         if Sex.UNKNOWN not in (sex, self.sex.data) and sex is not self.sex.data:
             sentence = _(
                 "On record, this patient's sex is %(recorded)s; you entered %(entered)s.",
                 recorded=sex.label,
                 entered=self.sex.data.label,
             )
-            self._add_errors(self.sex, f"{sentence} {advice}")
-
-    def _add_errors(self, field: Field, *sentences: str) -> None:
-        field.errors = [*field.errors, *sentences]
+            _add_errors(self.sex, f"{sentence} {advice}")
 
 
 class WorklistForm(Form):
@@ -521,6 +633,11 @@ def filed_elsewhere(image: Image) -> str:
         identifier=image.case.patient.identifier,
         case_id=image.case_id,
     )
+
+
+def not_read_again(conflict: Conflict) -> str:
+    """A sentence on why a case is not read again."""
+    return str(_NOT_READ_AGAIN[conflict.reason])
 
 
 def _member(kind: type[Member], value: str | None) -> Member | None:

@@ -24,13 +24,14 @@ from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
 from webapp.reviews.models import Review
-from webapp.reviews.queries import latest_reviews, may_see_answer
+from webapp.reviews.queries import is_told, latest_reviews, may_see_answer
 from webapp.triage.models import SavedFilter
 
 PAGE_SIZE = 25
 MAX_PAGE_NUMBER = 400
 """The last page that can be turned to; whoever looks further back filters or sorts."""
 COUNT_CAP = 1000
+ENDED = (State.COMPLETED, State.ABSTAINED, State.FAILED)
 FEW_CASES = 5000
 """Up to so many cases with an identifier are listed first, and the worklist searched in them."""
 
@@ -118,6 +119,12 @@ class Row:
     """The decision that counts; None where nobody has signed."""
     shows_answer: bool
     """Whether the reader may be told what was found."""
+
+    @property
+    def told_state(self) -> State | None:
+        """How the reading stands; None where it has ended, and the reader may not be told how."""
+        state = self.assessment.state
+        return state if self.shows_answer or state.is_open else None
 
     @property
     def is_as_requested(self) -> bool:
@@ -259,11 +266,6 @@ def body_sites() -> dict[int, list[str]]:
     return {task_id: known for task_id, known in sites.items() if known}
 
 
-def uses_metadata(version: ModelVersion) -> bool:
-    """Whether what is known of a patient can make a difference to a model's answer."""
-    return version.manifest.get("metadata", {}).get("encoding_version") != "none"
-
-
 def _is_current() -> ColumnElement[bool]:
     """A condition that the partial indexes answer: they need the purpose in the statement."""
     triage: ColumnElement[Purpose] = bindparam(None, Purpose.TRIAGE, literal_execute=True)
@@ -303,12 +305,23 @@ def _matching(actor: User, filters: Filters) -> Select[int]:
     if filters.identifier:
         matching = matching.where(_has_identifier(site_ids, filters.identifier, case_id))
     if filters.state:
-        matching = matching.where(Assessment.state == filters.state)
+        matching = matching.where(_stands(actor, filters.state))
     if filters.priority:
         matching = matching.where(Assessment.priority_rank == filters.priority.rank)
     if filters.reading_task_id:
         matching = matching.where(Case.reading_task_id == filters.reading_task_id)
     return matching
+
+
+def _stands(actor: User, state: State) -> ColumnElement[bool]:
+    """A condition for readings that stand so, as far as the actor may be told: before an own
+    impression, all that has ended is as if it were answered."""
+    is_so = Assessment.state == state
+    if state.is_open or not any(site.own_impression_first for site in actor.sites):
+        return is_so
+    if state is not State.COMPLETED:
+        return is_so & is_told(actor)
+    return Assessment.state.in_(ENDED) & (is_so | ~is_told(actor))
 
 
 def _count(matching: Select[int]) -> Select[int]:
@@ -366,8 +379,14 @@ def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
         )
     )
     by_case = {assessment.case_id: assessment for assessment in assessments}
-    unanswered = _unanswered_counts([assessment.id for assessment in by_case.values()])
-    signs = _signs(by_case.values())
+    return as_rows(actor=actor, readings=[by_case[case_id] for case_id in case_ids])
+
+
+def as_rows(*, actor: User, readings: Sequence[Assessment]) -> Sequence[Row]:
+    """The rows of cases whose current assessments are at hand."""
+    case_ids = [reading.case_id for reading in readings]
+    unanswered = _unanswered_counts([reading.id for reading in readings])
+    signs = _signs(readings)
     reviews = latest_reviews(case_ids)
     shown = may_see_answer(actor=actor, case_ids=case_ids)
     return [
@@ -379,7 +398,7 @@ def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
             review=reviews.get(reading.case_id),
             shows_answer=reading.case_id in shown,
         )
-        for reading in (by_case[case_id] for case_id in case_ids)
+        for reading in readings
     ]
 
 

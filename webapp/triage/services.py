@@ -1,9 +1,10 @@
-"""Sending a case to be read, correcting a patient, and keeping filters of the worklist."""
+"""Sending a case to be read, and read again, correcting a patient, moving a case to another one,
+and keeping filters of the worklist."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
 
 from webapp import audit
@@ -12,13 +13,18 @@ from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, Purpose
 from webapp.assessments.queries import current_assessment
 from webapp.cases import services as cases
-from webapp.cases.models import Case, Patient, Sex
+from webapp.cases.models import Case, CaseMove, Patient, Sex
 from webapp.cases.queries import images_filed_elsewhere, normal_identifier
 from webapp.cases.services import NewImage, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.imaging import CleanImage
+from webapp.permissions import Permission
+from webapp.registry.queries import champion
+from webapp.reviews.models import Decision, Review
+from webapp.reviews.queries import latest_reviews, may_see_answer
+from webapp.reviews.services import sign_again
 from webapp.triage import queries
 from webapp.triage.models import SavedFilter
 
@@ -50,6 +56,27 @@ class Submission:
     uploads: tuple[Upload, ...]
     confirm_duplicates: bool
     """The sender knows that images are filed for another patient as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """The patient that a case is to be moved to."""
+
+    identifier: str
+    registers: bool
+    """Nobody is on record by this identifier, and the actor knows."""
+    reason: str
+    confirm_duplicates: bool
+    """The actor knows that images of the case are filed for somebody else again as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a case was filed when a page was made."""
+
+    patient_id: int
+    version: int
+    """Of the signed decision; 0 where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +138,103 @@ def correct_patient(
         )
         if not changed:
             return Rereading()
-        rereading = _read_anew(patient)
+        rereading = _read_anew(Case.patient_id == patient.id)
         _record_change(actor, patient, changed)
     return rereading
+
+
+def move_case(
+    *, actor: User, case: Case, destination: Destination, shown: Shown
+) -> tuple[Rereading, Review | None]:
+    """File a case for another patient of its site, and have it read anew where that changes what
+    its model is fed. What is signed stays as it was signed, and an amendment tells of the move.
+
+    Raises:
+        NotFound: the case is not at a site of the actor.
+        Conflict: `filed_elsewhere`: `images` of it are filed for somebody else as well, and that is
+            not confirmed; `void`: the case should not be there; `decided`: the decision on it is
+            another one, `review`, than was shown; and as `cases.services.move_case`.
+        Invalid: as there.
+    """
+    if not destination.confirm_duplicates:
+        _check_filed_again(actor, case, destination.identifier)
+    with transaction():
+        move = cases.move_case(
+            actor=actor,
+            case=case,
+            identifier=destination.identifier,
+            registers=destination.registers,
+            reason=destination.reason,
+            shown_patient_id=shown.patient_id,
+        )
+        assessments.hold_current(case=case)
+        signed = latest_reviews([case.id]).get(case.id)
+        if signed is not None and signed.decision is Decision.VOID:
+            raise Conflict("void")
+        if (signed.version if signed else 0) != shown.version:
+            raise Conflict("decided", review=signed)
+        rereading = _read_anew(Case.id == case.id)
+        if signed is not None:
+            signed = sign_again(actor=actor, case=case, reason=_moved_in_words(move))
+        audit.record(
+            actor=actor,
+            action="case.moved",
+            subject=case,
+            from_patient_id=move.from_patient_id,
+            patient_id=move.to_patient_id,
+        )
+    return rereading, signed
 
 
 def retry(*, actor: User, case: Case) -> Assessment:
     """Have a case whose reading failed read again.
 
     Raises:
-        Conflict: it has not failed.
+        Conflict: `not_failed`; `impression_first`: the site asks for the actor's own impression
+            before they are told.
         NotFound: nothing was ever read of it.
     """
+    _require_impression(actor, case)
     assessment = current_assessment(case)
     if assessment is None:
         raise NotFound("assessment", case_id=case.id)
     assessments.retry(actor=actor, assessment=assessment)
+    return assessment
+
+
+def read_again(*, actor: User, case: Case) -> Assessment:
+    """Have a case read by the model that serves today. The answer that it has is kept.
+
+    What is signed stays as it was signed, with the answer that it was signed on, and the case does
+    not wait again: whoever asked looks at the newer answer, and amends the decision if it has to
+    be another one.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor may send no cases.
+        Conflict: `impression_first`: the site asks for the actor's own impression before;
+            `void`: the case should not be there; `still_read`: its reading has not ended;
+            `same_model`: it was read by the model that serves; `no_model`: none serves.
+    """
+    if not actor.can(Permission.SUBMIT_CASES) or case.site_id not in actor.site_ids:
+        raise NotFound("case", case_id=case.id)
+    _require_impression(actor, case)
+    with transaction():
+        current = assessments.hold_current(case=case)
+        review = latest_reviews([case.id]).get(case.id)
+        if review is not None and review.decision is Decision.VOID:
+            raise Conflict("void")
+        if current is not None and current.state.is_open:
+            raise Conflict("still_read")
+        if current is not None and current.model_version == champion(case.reading_task_id):
+            raise Conflict("same_model")
+        assessment = assessments.schedule(case=case)
+        audit.record(
+            actor=actor,
+            action="case.read_again",
+            subject=case,
+            assessment_id=assessment.id,
+            version=assessment.model_version.version,
+        )
     return assessment
 
 
@@ -163,6 +271,11 @@ def remove_filter(*, actor: User, filter_id: int) -> None:
         audit.record(actor=actor, action="filter.removed", subject=saved)
 
 
+def _require_impression(actor: User, case: Case) -> None:
+    if case.id not in may_see_answer(actor=actor, case_ids=[case.id]):
+        raise Conflict("impression_first")
+
+
 def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ...]) -> Case:
     with transaction():
         case = _sent_before(actor, submission)
@@ -185,7 +298,7 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
             patient=patient, birth_year=submission.birth_year, sex=submission.sex
         )
         if filled_in:
-            _read_anew(patient)
+            _read_anew(Case.patient_id == patient.id)
         case = cases.create_case(
             actor=actor,
             patient=patient,
@@ -211,9 +324,9 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
         return case
 
 
-def _read_anew(patient: Patient) -> Rereading:
-    """Have the cases of a held patient read anew that were read with other values, where those
-    made a difference.
+def _read_anew(which: ColumnElement[bool]) -> Rereading:
+    """Have cases of a held patient read anew that were read with other values, where those made a
+    difference.
 
     Their readings are held first: a worker that ends one must not come in between.
     """
@@ -221,7 +334,7 @@ def _read_anew(patient: Patient) -> Rereading:
         select(Assessment)
         .join(Assessment.case)
         .where(
-            Case.patient_id == patient.id,
+            which,
             Assessment.purpose == Purpose.TRIAGE,
             Assessment.superseded_at.is_(None),
         )
@@ -235,7 +348,7 @@ def _read_anew(patient: Patient) -> Rereading:
         if assessment.metadata_fed != assessments.metadata_fed(assessment.case)
     ]
     affected = [
-        assessment for assessment in differing if queries.uses_metadata(assessment.model_version)
+        assessment for assessment in differing if assessment.model_version.facts.uses_metadata
     ]
     for assessment in affected:
         assessments.schedule(case=assessment.case)
@@ -257,6 +370,26 @@ def _check_filed_elsewhere(actor: User, submission: Submission) -> None:
     )
     if images:
         raise Conflict("filed_elsewhere", images=images)
+
+
+def _check_filed_again(actor: User, case: Case, identifier: str) -> None:
+    """As `_check_filed_elsewhere`, for a case whose own images are filed already."""
+    images = images_filed_elsewhere(
+        actor=actor,
+        original_sha256s=[image.original_sha256 for image in case.images],
+        stored_sha256s=[image.sha256 for image in case.images],
+        site_id=case.site_id,
+        identifier=identifier,
+    )
+    others = [image for image in images if image.case_id != case.id]
+    if others:
+        raise Conflict("filed_elsewhere", images=others)
+
+
+def _moved_in_words(move: CaseMove) -> str:
+    """What an amendment says of a move, in no language but the actor's."""
+    patients = f"{move.from_patient.identifier} \N{RIGHTWARDS ARROW} {move.to_patient.identifier}"
+    return f"{patients}: {move.reason}"
 
 
 def _sent_before(actor: User, submission: Submission) -> Case | None:

@@ -17,22 +17,34 @@ from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
-from webapp.cases.models import Patient
-from webapp.cases.queries import get_case, get_image, get_patient, images_filed_elsewhere
+from webapp.assessments.models import Assessment
+from webapp.cases.models import Case, Patient
+from webapp.cases.queries import (
+    get_case,
+    get_image,
+    get_patient,
+    images_filed_elsewhere,
+    moves,
+)
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
 from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
+from webapp.registry.queries import champion
 from webapp.rendering import fragment, stored_picture
+from webapp.reproductions.queries import of_assessments as reproductions_of
 from webapp.reviews.forms import panels
+from webapp.reviews.queries import latest_reviews
 from webapp.triage import queries, services
 from webapp.triage.forms import (
     CorrectionForm,
     ImageCheck,
+    MoveForm,
     NewCaseForm,
     SaveFilterForm,
     WorklistForm,
     filed_elsewhere,
+    not_read_again,
 )
 
 blueprint = Blueprint("triage", __name__)
@@ -88,13 +100,16 @@ def remove_filter(filter_id: int) -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 @poll
 def worklist_rows() -> ResponseReturnValue:
-    """The rows of the worklist that a page still waits for, as they are now."""
+    """The rows of the worklist that a page still waits for, as they are now, and the counts above
+    them."""
     numbers = map(_row_number, request.args.get("ids", "").split(","))
     case_ids = [number for number in numbers if number is not None]
+    on_worklist = "of_patient" not in request.args
     return fragment(
         "triage/_rows.html",
         rows=queries.rows(actor=signed_in_user(), case_ids=case_ids),
-        show_patient="of_patient" not in request.args,
+        counts=queries.counts_by_priority(actor=signed_in_user()) if on_worklist else {},
+        show_patient=on_worklist,
     )
 
 
@@ -155,14 +170,19 @@ def check_images() -> ResponseReturnValue:
 def case(case_id: int) -> ResponseReturnValue:
     """A case with its answer, its images, and what was answered earlier."""
     case = get_case(actor=signed_in_user(), case_id=case_id)
-    assessment, *history = queries.readings(case)
+    readings = queries.readings(case)
+    assessment, *history = readings
     audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
     return render_template(
         "triage/case.html",
         case=case,
         assessment=assessment,
+        row=_row(assessment),
         explanations=explanations_of(assessment),
+        reproductions=reproductions_of(readings),
         history=history,
+        moves=moves(case),
+        todays_model=champion(case.reading_task_id),
         panels=panels(actor=signed_in_user(), case=case),
     )
 
@@ -179,7 +199,9 @@ def case_status(case_id: int) -> ResponseReturnValue:
         "triage/_status.html" if decisions.shows_answer else "reviews/_veiled.html",
         case=case,
         assessment=assessment,
+        row=_row(assessment),
         explanations=explanations_of(assessment),
+        reproductions=reproductions_of([assessment]),
         panels=decisions,
     )
 
@@ -191,8 +213,59 @@ def retry_assessment(case_id: int) -> ResponseReturnValue:
     case = get_case(actor=signed_in_user(), case_id=case_id)
     try:
         services.retry(actor=signed_in_user(), case=case)
-    except Conflict:
-        flash(_("This case has not failed, or someone has sent it to be read again already."))
+    except Conflict as conflict:
+        flash(not_read_again(conflict))
+    return redirect(url_for("triage.case", case_id=case.id), 303)
+
+
+@blueprint.post("/cases/<int:case_id>/readings")
+@require(Permission.SUBMIT_CASES)
+def read_again(case_id: int) -> ResponseReturnValue:
+    """Have a case read by the model that serves today, beside the answer that it has."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    try:
+        services.read_again(actor=signed_in_user(), case=case)
+    except Conflict as conflict:
+        flash(not_read_again(conflict), "warning")
+    else:
+        flash(_("The case is read by today's model. The earlier answer is kept."), "good")
+    return redirect(url_for("triage.case", case_id=case.id), 303)
+
+
+@blueprint.get("/cases/<int:case_id>/patient")
+@require(Permission.SUBMIT_CASES)
+def other_patient(case_id: int) -> ResponseReturnValue:
+    """An empty form to file a case for another patient."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    review = latest_reviews([case.id]).get(case.id)
+    return _move_page(case, MoveForm(case, review))
+
+
+@blueprint.post("/cases/<int:case_id>/patient")
+@require(Permission.SUBMIT_CASES)
+def move_case(case_id: int) -> ResponseReturnValue:
+    """File a case for another patient of its site."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    form = MoveForm(case, None)
+    if not form.validate():
+        return _move_page(case, form), 422
+    try:
+        rereading, amendment = services.move_case(
+            actor=signed_in_user(),
+            case=case,
+            destination=form.destination(),
+            shown=form.was_shown(),
+        )
+    except Conflict as conflict:
+        form.explain(conflict, case)
+        _record_duplicates(len(conflict.facts.get("images", ())))
+        return _move_page(case, form), conflict.status
+    sentences = [_("The case is now filed for %(identifier)s.", identifier=case.patient.identifier)]
+    if amendment is not None:
+        sentences.append(
+            _("Version %(version)s of the decision says so.", version=amendment.version)
+        )
+    flash(" ".join([*sentences, *_consequences(rereading)]), "good")
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
@@ -245,6 +318,11 @@ def correct_patient(patient_id: int) -> ResponseReturnValue:
     sentences = [_("The patient's particulars are on record."), *_consequences(rereading)]
     flash(" ".join(sentences), "good")
     return redirect(url_for("triage.patient", patient_id=patient.id), 303)
+
+
+def _row(assessment: Assessment) -> queries.Row:
+    """How a case with this reading stands in the worklist."""
+    return queries.as_rows(actor=signed_in_user(), readings=[assessment])[0]
 
 
 def _consequences(rereading: services.Rereading) -> Iterator[str]:
@@ -313,6 +391,12 @@ def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
 
 def _new_case_page(form: NewCaseForm) -> str:
     return render_template("triage/new_case.html", form=form, limits=LIMITS)
+
+
+def _move_page(case: Case, form: MoveForm) -> str:
+    return render_template(
+        "triage/move.html", case=case, form=form, review=latest_reviews([case.id]).get(case.id)
+    )
 
 
 def _patient_page(patient: Patient, form: CorrectionForm) -> str:

@@ -1,8 +1,10 @@
 """From a claimed explanation to a model, and from what it shows back to the row."""
 
 import logging
+from typing import Any
 
 from ml.bundle import BundleError
+from ml.datasets.manifest import SEPARATOR
 from ml.decode import Unreadable
 from webapp import storage
 from webapp.assessments.leases import FailedAttempt
@@ -64,4 +66,23 @@ def _explain(claim: Claim) -> Explained:
         metadata_effects={name: change[claim.finding] for name, change in effects.items()},
         engine=engine,
         code_version=code_version(),
+        image_only=_image_only(claim),
     )
+
+
+def _image_only(claim: Claim) -> dict[str, Any] | None:
+    """What the version that reads images alone says of the same image; None if it cannot."""
+    if claim.image_only is None:
+        return None
+    try:
+        predictor = predictors.get(claim.image_only.bundle_sha256)
+    except (predictors.MissingBundle, BundleError) as error:
+        log.warning("nothing to compare explanation %s with: %s", claim.explanation_id, error)
+        return None
+    (said,) = predictor.predict([open_image(claim.image_sha256, predictor)])
+    return {
+        "version": claim.image_only.version,
+        "probability": said.probabilities[claim.finding],
+        "names": said.prediction.split(SEPARATOR),
+        "abstained": said.abstained,
+    }

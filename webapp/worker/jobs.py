@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from ctypes import c_bool
 from multiprocessing.sharedctypes import RawValue
+from typing import Any
 
 from webapp import queue
 from webapp.assessments import services
@@ -13,7 +14,8 @@ from webapp.assessments.services import Claim
 from webapp.config import current_settings
 from webapp.db import transaction
 from webapp.explanations import services as explanations
-from webapp.worker import explaining, inference, lease, predictors
+from webapp.reproductions import services as reproductions
+from webapp.worker import explaining, inference, lease, predictors, reproducing
 
 CLAIMING_SECONDS = 30
 """A job takes no more work after this, and rings for the next one."""
@@ -74,11 +76,7 @@ def explain() -> None:
 
     until = time.monotonic() + CLAIMING_SECONDS
     with lease.Heartbeat(explanations.extend_lease) as heartbeat:
-        while claim := explanations.claim(
-            worker=_own_name(),
-            bundle_sha256s=predictors.at_hand(),
-            lease_seconds=current_settings().lease_seconds,
-        ):
+        while claim := explanations.claim(**_claimer()):
             heartbeat.keep(claim.lease_token)
             explaining.explain(claim)
             if stopping.value or time.monotonic() > until:
@@ -86,17 +84,40 @@ def explain() -> None:
                 return
 
 
+@queue.app.task(
+    name=queue.REPRODUCE,
+    soft_time_limit=LOADING_SECONDS + SOFT_LIMIT_SECONDS,
+    time_limit=LOADING_SECONDS + HARD_LIMIT_SECONDS,
+    acks_late=True,
+    ignore_result=True,
+)
+def reproduce() -> None:
+    """Read again what is to be compared, one after the other, until nothing is."""
+    until = time.monotonic() + CLAIMING_SECONDS
+    with lease.Heartbeat(reproductions.extend_lease) as heartbeat:
+        while claim := reproductions.claim(**_claimer()):
+            heartbeat.keep(claim.lease_token)
+            reproducing.reproduce(claim)
+            if stopping.value or time.monotonic() > until:
+                queue.ring_to_reproduce()
+                return
+
+
+def _claimer() -> dict[str, Any]:
+    """Who claims, with which bundles, and for how long."""
+    return {
+        "worker": _own_name(),
+        "bundle_sha256s": predictors.at_hand(),
+        "lease_seconds": current_settings().lease_seconds,
+    }
+
+
 def _own_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _claim(limit: int) -> list[Claim]:
-    return services.claim(
-        worker=_own_name(),
-        bundle_sha256s=predictors.at_hand(),
-        limit=limit,
-        lease_seconds=current_settings().lease_seconds,
-    )
+    return services.claim(limit=limit, **_claimer())
 
 
 def _images_to_claim(read: Sequence[Claim], seconds: float) -> int:

@@ -1,0 +1,185 @@
+"""Every route, for everyone: nobody, each role, at the case's own site and at a foreign one.
+
+The routes are those that the application has. One that is not in `ALLOWED` fails, and so does one
+that takes the number of something that `numbers` does not know.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from tests.conftest import Browser, People
+from webapp.accounts.models import Site, User
+from webapp.assessments.models import AssessedImage
+from webapp.cases.models import Case
+from webapp.db import db, now
+from webapp.explanations.models import Explanation
+from webapp.permissions import Role
+from webapp.reproductions import services as reproductions
+from webapp.triage.models import SavedFilter
+
+CLINICIANS = {Role.CLINICIAN}
+SECOND_READERS = {Role.REVIEWER}
+READERS = CLINICIANS | SECOND_READERS
+OFFICE = {Role.ADMINISTRATOR}
+USERS = READERS | OFFICE
+ANYONE = USERS | {None}
+
+ALLOWED: dict[str, set[Any]] = {
+    "accounts.account": USERS,
+    "accounts.audit": OFFICE,
+    "accounts.disable": OFFICE,
+    "accounts.enable": OFFICE,
+    "accounts.new_site": OFFICE,
+    "accounts.new_user": OFFICE,
+    "accounts.reset_password": OFFICE,
+    "accounts.session_status": USERS,
+    "accounts.sign_in": ANYONE,
+    "accounts.sign_out": USERS,
+    "accounts.site": OFFICE,
+    "accounts.stay": USERS,
+    "accounts.user": OFFICE,
+    "accounts.users": OFFICE,
+    "explanations.explanation_status": READERS,
+    "explanations.heat_map": READERS,
+    "explanations.request_explanation": READERS,
+    "exports.case_report": READERS,
+    "exports.case_table": READERS,
+    "healthz": ANYONE,
+    "registry.model": USERS,
+    "registry.models": USERS,
+    "reproductions.reproduction_status": READERS,
+    "reproductions.request_reproduction": READERS,
+    "reviews.assign": CLINICIANS,
+    "reviews.queue": READERS,
+    "reviews.record_outcome": CLINICIANS,
+    "reviews.save_impression": CLINICIANS,
+    "reviews.second_read": SECOND_READERS,
+    "reviews.sign": CLINICIANS,
+    "reviews.void": CLINICIANS,
+    "triage.case": READERS,
+    "triage.case_status": READERS,
+    "triage.check_images": CLINICIANS,
+    "triage.correct_patient": CLINICIANS,
+    "triage.home": USERS,
+    "triage.image": READERS,
+    "triage.move_case": CLINICIANS,
+    "triage.new_case": CLINICIANS,
+    "triage.other_patient": CLINICIANS,
+    "triage.patient": READERS,
+    "triage.read_again": CLINICIANS,
+    "triage.remove_filter": READERS,
+    "triage.retry_assessment": CLINICIANS,
+    "triage.save_filter": READERS,
+    "triage.submit_case": CLINICIANS,
+    "triage.thumbnail": READERS,
+    "triage.worklist": READERS,
+    "triage.worklist_rows": READERS,
+}
+NOT_OF_A_SITE = {"model_id", "site_id", "user_id"}
+"""What these number is no patient's, nor anybody's own."""
+
+EVERYONE = [
+    pytest.param(None, False, id="nobody"),
+    pytest.param(Role.CLINICIAN, False, id="clinician"),
+    pytest.param(Role.REVIEWER, False, id="second reader"),
+    pytest.param(Role.ADMINISTRATOR, False, id="administrator"),
+    pytest.param(Role.CLINICIAN, True, id="clinician elsewhere"),
+    pytest.param(Role.REVIEWER, True, id="second reader elsewhere"),
+]
+
+
+@pytest.fixture
+def numbers(
+    app: Flask,
+    clinician: User,
+    people: People,
+    case: Case,
+    read: AssessedImage,
+    explain: Callable[..., Explanation],
+) -> dict[str, int]:
+    """The rows that paths lead to, by what the paths call their numbers."""
+    explanation = explain()
+    with app.app_context():
+        asked = reproductions.request(actor=clinician, assessment=read.assessment)
+        return {
+            "assessed_image_id": read.id,
+            "assessment_id": read.assessment_id,
+            "case_id": case.id,
+            "explanation_id": explanation.id,
+            "filter_id": saved_filter(clinician),
+            "image_id": case.images[0].id,
+            "model_id": read.assessment.model_version_id,
+            "patient_id": case.patient_id,
+            "reproduction_id": asked.id,
+            "site_id": case.site_id,
+            "user_id": people.administrator().id,
+        }
+
+
+def saved_filter(user: User) -> int:
+    saved = SavedFilter(user_id=user.id, name="mine", arguments={}, created_at=now())
+    db.session.add(saved)
+    db.session.commit()
+    return saved.id
+
+
+def routes(app: Flask) -> Iterator[tuple[Rule, str]]:
+    """Each route with each way to use it; signing out comes last."""
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"]
+    for rule in sorted(rules, key=lambda rule: (rule.endpoint == "accounts.sign_out", rule.rule)):
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield rule, method
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_every_route_is_in_the_matrix(app: Flask) -> None:
+    assert {rule.endpoint for rule, _ in routes(app)} == set(ALLOWED)
+
+
+@pytest.mark.parametrize(("role", "is_elsewhere"), EVERYONE)
+def test_everyone_may_what_the_matrix_says(
+    app: Flask,
+    browse: Callable[[], Browser],
+    people: People,
+    case: Case,
+    numbers: dict[str, int],
+    role: Role | None,
+    is_elsewhere: bool,
+) -> None:
+    browser = browse()
+    if role is not None:
+        with app.app_context():
+            site = people.site() if is_elsewhere else db.session.get_one(Site, case.site_id)
+            user = people.user(role, sites=[] if role in OFFICE else [site])
+            if not is_elsewhere:
+                numbers["filter_id"] = saved_filter(user)
+        browser.sign_in(user)
+    wrong = []
+    for rule, method in routes(app):
+        path = rule.rule
+        for name in rule.arguments:
+            path = path.replace(f"<int:{name}>", str(numbers[name]))
+        answer = browser.get(path) if method == "GET" else browser.post(path)
+        # Whoever signs out is led to signing in.
+        expected = "asked to sign in" if rule.endpoint == "accounts.sign_out" else "let in"
+        if role not in ALLOWED[rule.endpoint]:
+            expected = "asked to sign in" if role is None else "refused"
+        elif is_elsewhere and rule.arguments - NOT_OF_A_SITE:
+            expected = "told that there is nothing"
+        told = what_is_told(answer)
+        tells = is_elsewhere and "A-1" in answer.get_data(as_text=True)
+        if told != expected or tells:
+            wrong.append((method, path, told, "tells of the patient" if tells else expected))
+    assert not wrong
+
+
+def what_is_told(answer: Any) -> str:
+    """What an answer amounts to."""
+    if answer.status_code == 401 or (answer.location or "").startswith("/sign-in"):
+        return "asked to sign in"
+    known = {403: "refused", 404: "told that there is nothing"}
+    return known.get(answer.status_code, "let in" if answer.status_code < 500 else "failed")
