@@ -54,6 +54,8 @@ ACTIONS = {
     "explanation.opened": _l("Opened a heat map"),
     "model.installed": _l("Installed a model"),
     "model.promoted": _l("Let a model serve"),
+    "finding.changed": _l("Changed what a finding means"),
+    "allowance.changed": _l("Changed how long cases may wait"),
     "audit.searched": _l("Read the record"),
     ANCHORS_STARTED: _l("Began the anchors of the record"),
 }
@@ -71,9 +73,11 @@ _SUBJECTS = {
     "Review": _l("Decision"),
     "ModelVersion": _l("Model"),
     "SavedFilter": _l("Saved filters"),
+    "Finding": _l("Finding"),
+    "Allowance": _l("Waiting times"),
 }
 
-_NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion"}
+_NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion", "Finding", "Allowance"}
 _SAYS_NOTHING_OF_A_PATIENT = {
     "attempt",
     "case_id",

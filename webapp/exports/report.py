@@ -91,11 +91,12 @@ class _Page(FPDF):
     def answer(self, case: Case, assessment: Assessment) -> None:
         """What the model said, or why it said nothing."""
         self._heading(_("What the model said"))
-        finding = assessment.finding
-        if assessment.state is State.COMPLETED and finding and assessment.probability is not None:
+        finding, terms = assessment.finding, assessment.terms
+        is_answered = assessment.state is State.COMPLETED
+        if is_answered and finding and terms and assessment.probability is not None:
             said = f"{finding.name}, {percent(assessment.probability)}"
             self._words(said, 13, "B", lines=2)
-            self._words(f"{sureness(assessment.probability)} {finding.recommendation}", 10, lines=3)
+            self._words(f"{sureness(assessment.probability)} {terms.recommendation}", 10, lines=3)
             self._words(_probabilities(assessment), 8, grey=GREY, lines=3)
         elif assessment.state is State.ABSTAINED:
             self._words(_("No answer from the model"), 13, "B")
