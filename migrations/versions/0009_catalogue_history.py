@@ -29,6 +29,7 @@ def upgrade() -> None:
     _add_reference("predictions", "terms_id", "finding_terms")
     _add_reference("assessments", "raised_by_id", "finding_terms")
     _name_the_terms_of_answers()
+    _create_samples()
     for table in KEPT:
         _refuse_changes(table)
 
@@ -40,6 +41,7 @@ def downgrade() -> None:
             " WHERE reading_task_id IS NULL ORDER BY version DESC LIMIT 1"
         )
     ).one()
+    op.drop_table("samples")
     op.drop_column("assessments", "raised_by_id")
     op.drop_column("predictions", "terms_id")
     op.drop_table("allowances")
@@ -159,6 +161,31 @@ def _name_the_terms_of_answers() -> None:
     op.execute(
         f"CREATE TRIGGER predictions_are_fixed BEFORE UPDATE ON predictions FOR EACH ROW {refuse}"
     )
+
+
+def _create_samples() -> None:
+    op.create_table(
+        "samples",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("model_version_id", sa.Integer(), nullable=False),
+        sa.Column("finding_id", sa.Integer(), nullable=True),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("image_sha256", sa.String(length=64), nullable=False),
+        sa.Column("media_type", sa.String(length=40), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.CheckConstraint("source <> ''", name=op.f("ck_samples_source_known")),
+        sa.ForeignKeyConstraint(
+            ["model_version_id"], ["model_versions.id"], name=op.f("fk_samples_model_version_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["finding_id"], ["findings.id"], name=op.f("fk_samples_finding_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_samples")),
+        sa.UniqueConstraint(
+            "model_version_id", "name", name=op.f("uq_samples_model_version_id_name")
+        ),
+    )
+    op.create_index(op.f("ix_samples_finding_id"), "samples", ["finding_id"])
 
 
 def _version_columns() -> tuple[sa.Column, ...]:

@@ -9,12 +9,14 @@ from webapp.accounts.models import Site
 from webapp.accounts.queries import all_sites, get_site
 from webapp.catalogue import queries as catalogue
 from webapp.catalogue.models import Finding, ReadingTask
+from webapp.catalogue.texts import text_of
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.guidance import queries, services
 from webapp.guidance.forms import AS_EVERYWHERE, AllowanceForm, TermsForm
 from webapp.permissions import Permission, require, signed_in, signed_in_user
-from webapp.registry.queries import champion
+from webapp.registry.queries import champion, get_sample, sample_of_finding
+from webapp.rendering import stored_picture
 
 blueprint = Blueprint("guidance", __name__)
 for words in (queries.duration, queries.mark_in_words):
@@ -40,8 +42,17 @@ def finding(finding_id: int) -> ResponseReturnValue:
         places=queries.places(finding, sites),
         changes=queries.terms_changes(finding, sites),
         model=champion(finding.reading_task_id),
-        sites=sites,
+        text=text_of(finding.reading_task.code, finding.code),
+        sample=sample_of_finding(finding.id),
     )
+
+
+@blueprint.get("/samples/<int:sample_id>")
+@signed_in
+def sample(sample_id: int) -> ResponseReturnValue:
+    """A sample picture of a finding: it is published, and of no patient here."""
+    sample = get_sample(sample_id)
+    return stored_picture(sample.image_sha256, sample.media_type, f"sample-{sample.id}")
 
 
 @blueprint.get("/findings/<int:finding_id>/terms")
