@@ -26,6 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.guidance.views import blueprint as guidance_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reviews.views import blueprint as reviews_pages
+    from webapp.triage.cli import demo
     from webapp.triage.views import blueprint as triage_pages
 
     app = create_core(settings)
@@ -43,4 +44,5 @@ def create_app(settings: Settings | None = None) -> Flask:
         triage_pages,
     ):
         app.register_blueprint(blueprint)
+    app.cli.add_command(demo)
     return app

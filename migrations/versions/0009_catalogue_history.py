@@ -30,6 +30,10 @@ def upgrade() -> None:
     _add_reference("assessments", "raised_by_id", "finding_terms")
     _name_the_terms_of_answers()
     _create_samples()
+    op.add_column(
+        "cases",
+        sa.Column("is_demonstration", sa.Boolean(), server_default=sa.false(), nullable=False),
+    )
     for table in KEPT:
         _refuse_changes(table)
 
@@ -41,6 +45,7 @@ def downgrade() -> None:
             " WHERE reading_task_id IS NULL ORDER BY version DESC LIMIT 1"
         )
     ).one()
+    op.drop_column("cases", "is_demonstration")
     op.drop_table("samples")
     op.drop_column("assessments", "raised_by_id")
     op.drop_column("predictions", "terms_id")

@@ -64,7 +64,10 @@ class _Page(FPDF):
         self.set_title(_("Report of case %(id)s", id=case.id))
         self._words("Firstlook", 9, grey=GREY)
         self._words(_("Report of case %(id)s", id=case.id), 17, "B")
-        self._words(f"{case.reading_task.name} · {status}", 11)
+        parts = [case.reading_task.name, status]
+        if case.is_demonstration:
+            parts.append(_("DEMONSTRATION, no patient"))
+        self._words(" · ".join(map(str, parts)), 11)
         self.ln(3)
 
     def picture_and_particulars(self, case: Case, meant: AssessedImage) -> None:
