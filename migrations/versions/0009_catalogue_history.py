@@ -16,7 +16,7 @@ depends_on = None
 PRIORITIES = ("routine", "urgent", "asap", "stat")
 MALIGNANCIES = ("none", "benign", "malignant")
 KEPT = ("finding_terms", "allowances")
-"""The database lets nobody change or remove what administrators said."""
+"""The database lets nobody change what was said, or remove what administrators said."""
 
 UNIQUE_TERMS = sa.text("site_id IS NULL")
 UNIQUE_FOR_ALL = sa.text("reading_task_id IS NULL")
@@ -233,18 +233,20 @@ def _add_reference(table: str, column: str, target: str) -> None:
 
 
 def _refuse_changes(table: str) -> None:
+    """What came with Firstlook may be removed, to be restored from a backup: nobody said it."""
     sentence = f"{table} are kept as they were"
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute(
-            f"CREATE TRIGGER {table}_are_kept BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW"
-            f" EXECUTE FUNCTION refuse_change('{sentence}')"
-        )
-        return
-    for change in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{change.lower()} BEFORE {change} ON {table}"
-            f" BEGIN SELECT RAISE(ABORT, '{sentence}'); END"
-        )
+    said = "WHEN (OLD.changed_by_id IS NOT NULL)"
+    refuse = (
+        f"EXECUTE FUNCTION refuse_change('{sentence}')"
+        if op.get_bind().dialect.name == "postgresql"
+        else f"BEGIN SELECT RAISE(ABORT, '{sentence}'); END"
+    )
+    op.execute(
+        f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} FOR EACH ROW {refuse}"
+    )
+    op.execute(
+        f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} FOR EACH ROW {said} {refuse}"
+    )
 
 
 def _enum(name: str, values: tuple[str, ...]) -> sa.Enum:
