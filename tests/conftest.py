@@ -115,7 +115,7 @@ def postgresql_copy(postgresql_url: str) -> str:
 KEEP_ROWS = """
 CREATE SCHEMA kept;
 CREATE MATERIALIZED VIEW kept.numbers AS
-    SELECT sequencename AS name, last_value FROM pg_sequences WHERE schemaname = 'public';
+    SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public';
 DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
         EXECUTE format('CREATE TABLE kept.%%I AS TABLE public.%%I', name, name);
@@ -129,7 +129,9 @@ DO $$ DECLARE name text; BEGIN
         EXECUTE format('INSERT INTO public.%%I SELECT * FROM kept.%%I', name, name);
     END LOOP;
     PERFORM setval(
-        format('public.%%I', name), coalesce(last_value, 1), last_value IS NOT NULL
+        format('public.%%I', sequencename)::regclass,
+        coalesce(last_value, 1),
+        last_value IS NOT NULL
     ) FROM kept.numbers;
 END $$"""
 SHAPE = "SELECT string_agg(tgname::text || tgenabled::text, ' ' ORDER BY oid) FROM pg_trigger"

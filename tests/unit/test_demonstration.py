@@ -31,7 +31,7 @@ def site(clinician: User) -> Site:
 
 def test_the_gravest_and_the_most_harmless_are_sent_and_marked(clinician: User, site: Site) -> None:
     calm, grave = demonstration.add(actor=clinician, site=site)
-    assert calm.patient.identifier == "DEMO test-task calm"
+    assert calm.patient.identifier.startswith("DEMO test-task ")
     assert (grave.age_at_acquisition_years, grave.patient.sex, grave.body_site) == (
         55,
         "male",

@@ -59,7 +59,7 @@ def test_it_tells_what_was_changed_and_where(
         answer = office.post(f"/findings/{number}/terms?site_id={site.id}", form)
         assert answer.status_code == 303, answer.get_data(as_text=True)
     page = shown(desk, number)
-    for part in (f"At {own.name}", "As soon as possible", "Look again.", "It was needed.", "12"):
+    for part in (f"At {own.name}", "As soon as possible", "Look again.", "It was needed.", "12.5"):
         assert part in page, part
     assert "Elsewhere" not in page
     assert f"/findings/{number}/terms" in shown(office, number)

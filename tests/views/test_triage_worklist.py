@@ -272,3 +272,13 @@ def test_what_is_decided_waits_no_longer(
     with app.app_context():
         counts = queries.counts_by_priority(actor=db.session.get_one(User, clinician.id))
     assert sum(count.number for count in counts.values()) == 2
+
+
+def test_where_everything_is_decided_it_says_so(app: Flask, desk: Browser, case: Case) -> None:
+    with app.app_context():
+        assessment = clinic.read(case)
+        assessment.settled_at = assessment.completed_at
+        db.session.commit()
+    page = desk.get("/cases").get_data(as_text=True)
+    assert "Nothing waits" in page
+    assert "Add demonstration cases" not in page

@@ -68,7 +68,7 @@ class Malignancy(enum.StrEnum):
 _MALIGNANCY_LABELS = {
     Malignancy.NONE: _l("Not a tumour"),
     Malignancy.BENIGN: _l("Benign"),
-    Malignancy.MALIGNANT: _l("Malignant, or on the way to it"),
+    Malignancy.MALIGNANT: _l("Malignant or premalignant"),
 }
 _MALIGNANCY_TONES = {
     Malignancy.NONE: "neutral",

@@ -13,7 +13,7 @@ from webapp.accounts.queries import all_sites
 from webapp.catalogue import queries as catalogue
 from webapp.catalogue.models import Allowance, Finding, FindingTerms, Priority, Version
 from webapp.permissions import Permission
-from webapp.rendering import percent
+from webapp.registry.facts import share
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def duration(time: dt.timedelta | int) -> str:
 
 def mark_in_words(mark: float | None) -> str:
     """An operating point."""
-    return _("each model's own") if mark is None else percent(mark)
+    return _("each model's own") if mark is None else share(mark)
 
 
 TERMS_FIELDS: Mapping[str, Field] = {

@@ -85,7 +85,7 @@ def _submission(site: Site, sample: Sample) -> Submission:
     return Submission(
         form_token=f"demonstration-{secrets.token_hex(16)}",
         site_id=site.id,
-        identifier=f"DEMO {sample.model_version.reading_task.code} {sample.name.partition('.')[0]}",
+        identifier=f"DEMO {sample.model_version.reading_task.code} {sample.id}",
         birth_year=None,
         sex=Sex(known["sex"]) if known.get("sex") in list(Sex) else Sex.UNKNOWN,
         reading_task_id=sample.model_version.reading_task_id,

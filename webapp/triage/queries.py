@@ -173,6 +173,13 @@ def worklist(*, actor: User, filters: Filters, number: int = 1) -> Page:
     )
 
 
+def has_cases(*, actor: User) -> bool:
+    """Whether there is any case at the actor's sites, decided or not, that is no demonstration."""
+    site_ids = visible_site_ids(actor)
+    real = select(Case.id).where(Case.site_id.in_(site_ids), Case.is_demonstration.is_(False))
+    return db.session.scalar(real.limit(1)) is not None
+
+
 def counts_by_priority(*, actor: User) -> dict[Priority, Count]:
     """How many cases of each priority wait at the actor's sites, the highest first."""
     priorities = [*reversed(Priority)]

@@ -348,6 +348,7 @@ def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 
         is_filtered=bool(request.query_string) or request.method == "POST",
         saved_filters=queries.saved_filters(signed_in_user()),
         save_form=save_form,
+        is_first_use=not page.items and not queries.has_cases(actor=signed_in_user()),
         may_demonstrate=not current_settings().production,
     )
 
