@@ -23,6 +23,7 @@ from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db
 from webapp.explanations import services as explanations
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
+from webapp.registry.services import NewSample, add_samples
 from webapp.triage import services
 from webapp.triage.services import Submission, Upload
 
@@ -52,6 +53,29 @@ def serve_newer(version: str = "2.0.0", task: str = "test-task") -> ModelVersion
     alias.model_version = newer
     db.session.commit()
     return newer
+
+
+def bring_samples(version: ModelVersion) -> None:
+    """A picture of each finding, and what is known of whom the gravest shows."""
+    version.manifest = version.manifest | {
+        "self_test": [
+            {
+                "file": "selftest/grave.png",
+                "metadata": {"age": "55", "sex": "male", "localization": "back"},
+            }
+        ]
+    }
+    samples = [
+        NewSample(
+            name=f"{code}.png",
+            finding=code,
+            image_sha256=storage.put(picture(seed=number)),
+            media_type="image/png",
+            source="Drawn, CC0 1.0",
+        )
+        for number, code in enumerate(("watch", "calm", "grave"))
+    ]
+    add_samples(version=version, samples=samples)
 
 
 def picture(seed: int | None = None, form: str = "PNG") -> bytes:

@@ -114,6 +114,8 @@ def postgresql_copy(postgresql_url: str) -> str:
 
 KEEP_ROWS = """
 CREATE SCHEMA kept;
+CREATE MATERIALIZED VIEW kept.numbers AS
+    SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public';
 DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
         EXECUTE format('CREATE TABLE kept.%%I AS TABLE public.%%I', name, name);
@@ -126,7 +128,11 @@ DO $$ DECLARE name text; BEGIN
         EXECUTE format('DELETE FROM public.%%I', name);
         EXECUTE format('INSERT INTO public.%%I SELECT * FROM kept.%%I', name, name);
     END LOOP;
-    PERFORM setval(oid, 1, false) FROM pg_class WHERE relkind = 'S';
+    PERFORM setval(
+        format('public.%%I', sequencename)::regclass,
+        coalesce(last_value, 1),
+        last_value IS NOT NULL
+    ) FROM kept.numbers;
 END $$"""
 SHAPE = "SELECT string_agg(tgname::text || tgenabled::text, ' ' ORDER BY oid) FROM pg_trigger"
 

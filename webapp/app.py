@@ -23,9 +23,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.accounts.views import blueprint as accounts_pages
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.exports.views import blueprint as exports_pages
+    from webapp.guidance.views import blueprint as guidance_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reproductions.views import blueprint as reproductions_pages
     from webapp.reviews.views import blueprint as reviews_pages
+    from webapp.triage.cli import demo
     from webapp.triage.views import blueprint as triage_pages
 
     app = create_core(settings)
@@ -37,10 +39,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         accounts_pages,
         explanations_pages,
         exports_pages,
+        guidance_pages,
         registry_pages,
         reproductions_pages,
         reviews_pages,
         triage_pages,
     ):
         app.register_blueprint(blueprint)
+    app.cli.add_command(demo)
     return app

@@ -11,7 +11,7 @@ from flask.cli import AppGroup, with_appcontext
 from webapp import audit, backup
 from webapp.accounts import queries, services
 from webapp.accounts.models import Site, User
-from webapp.errors import Invalid
+from webapp.errors import Conflict, Invalid, NotFound
 from webapp.permissions import Role
 
 ROLE = click.Choice([role.value for role in Role])
@@ -36,13 +36,13 @@ def add_user(
     username: str, full_name: str, roles: tuple[str, ...], site_names: tuple[str, ...]
 ) -> None:
     """Add a user and show their one-time password."""
-    with _refusals():
+    with refusals():
         _, password = services.create_user(
             actor=None,
             username=username,
             full_name=full_name,
             roles=_roles(roles),
-            sites=_sites(site_names),
+            sites=named_sites(site_names),
         )
     _show_one_time_password(password)
 
@@ -63,22 +63,22 @@ def list_users() -> None:
 @click.argument("username")
 def disable_user(username: str) -> None:
     """Let a user no longer sign in, and end their sessions."""
-    with _refusals():
-        services.disable_user(actor=None, user=_user(username))
+    with refusals():
+        services.disable_user(actor=None, user=named_user(username))
 
 
 @users.command("enable")
 @click.argument("username")
 def enable_user(username: str) -> None:
     """Let a disabled user sign in again."""
-    services.enable_user(actor=None, user=_user(username))
+    services.enable_user(actor=None, user=named_user(username))
 
 
 @users.command("reset-password")
 @click.argument("username")
 def reset_password(username: str) -> None:
     """Make and show a one-time password, and end the user's sessions."""
-    _show_one_time_password(services.reset_password(actor=None, user=_user(username)))
+    _show_one_time_password(services.reset_password(actor=None, user=named_user(username)))
 
 
 @users.command("set-password")
@@ -86,8 +86,8 @@ def reset_password(username: str) -> None:
 @click.password_option(help="Asked for if it is not given, which keeps it off the screen.")
 def set_password(username: str, password: str) -> None:
     """Give a user a lasting password, and end their sessions."""
-    with _refusals():
-        services.set_password(actor=None, user=_user(username), password=password)
+    with refusals():
+        services.set_password(actor=None, user=named_user(username), password=password)
 
 
 @users.command("roles")
@@ -95,8 +95,8 @@ def set_password(username: str, password: str) -> None:
 @click.argument("roles", type=ROLE, nargs=-1, required=True)
 def set_roles(username: str, roles: tuple[str, ...]) -> None:
     """Give a user these roles and no others, and end their sessions."""
-    with _refusals():
-        services.update_user(actor=None, user=_user(username), roles=_roles(roles))
+    with refusals():
+        services.update_user(actor=None, user=named_user(username), roles=_roles(roles))
 
 
 @users.command("sites")
@@ -104,15 +104,15 @@ def set_roles(username: str, roles: tuple[str, ...]) -> None:
 @click.argument("site_names", metavar="[SITE]...", nargs=-1)
 def set_sites(username: str, site_names: tuple[str, ...]) -> None:
     """Let a user belong to these sites and no others, and end their sessions."""
-    with _refusals():
-        services.update_user(actor=None, user=_user(username), sites=_sites(site_names))
+    with refusals():
+        services.update_user(actor=None, user=named_user(username), sites=named_sites(site_names))
 
 
 @sites.command("add")
 @click.argument("name")
 def add_site(name: str) -> None:
     """Add a hospital or department."""
-    with _refusals():
+    with refusals():
         services.create_site(actor=None, name=name)
 
 
@@ -128,7 +128,7 @@ def list_sites() -> None:
 @click.argument("setting", type=click.Choice(["on", "off"]))
 def own_impression(name: str, setting: str) -> None:
     """Have the clinicians of a site say what they see before they are shown an answer."""
-    (site,) = _sites((name,))
+    (site,) = named_sites((name,))
     services.ask_own_impression_first(actor=None, site=site, is_asked=setting == "on")
 
 
@@ -164,11 +164,11 @@ def restore(file: Path) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Say why a service refused, instead of a traceback."""
     try:
         yield
-    except Invalid as error:
+    except (Conflict, Invalid, NotFound) as error:
         raise click.ClickException(f"refused: {error.reason.replace('_', ' ')}") from error
 
 
@@ -188,14 +188,14 @@ def _roles(values: tuple[str, ...]) -> set[Role]:
     return {Role(value) for value in values}
 
 
-def _user(username: str) -> User:
+def named_user(username: str) -> User:
     user = queries.user_named(username)
     if user is None:
         raise click.ClickException(f"there is no user {username!r}")
     return user
 
 
-def _sites(names: tuple[str, ...]) -> list[Site]:
+def named_sites(names: tuple[str, ...]) -> list[Site]:
     found = {name: queries.site_named(name) for name in names}
     missing = [name for name, site in found.items() if site is None]
     if missing:

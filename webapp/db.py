@@ -133,6 +133,7 @@ class Lock(enum.IntEnum):
     RECORD = 1
     SIGN_IN = 2
     CHANGE_ADMINISTRATORS = 3
+    CATALOGUE = 4
 
 
 def hold(lock: Lock) -> None:

@@ -102,6 +102,8 @@ def announce(settings: Settings, accounts: list[tuple[str, str]]) -> None:
         print(f"  one-time password of {username:<14} {password}")
     if accounts:
         print("  They are not shown again, and are changed at the first sign-in.\n")
+        print("  Demonstration cases, from published pictures: .venv/bin/flask demo add")
+        print("  (or on the empty worklist); they go with: .venv/bin/flask demo remove\n")
     print(f"  Firstlook: {address(settings)}   (Ctrl-C stops it)\n", flush=True)
 
 

@@ -27,6 +27,7 @@ class Permission(enum.StrEnum):
     SECOND_READ = "second_read"
     VIEW_MODELS = "view_models"
     MANAGE_USERS = "manage_users"
+    MANAGE_CATALOGUE = "manage_catalogue"
     READ_AUDIT = "read_audit"
 
 
@@ -65,7 +66,12 @@ _GRANTS = {
         {Permission.VIEW_CASES, Permission.SECOND_READ, Permission.VIEW_MODELS}
     ),
     Role.ADMINISTRATOR: frozenset(
-        {Permission.MANAGE_USERS, Permission.VIEW_MODELS, Permission.READ_AUDIT}
+        {
+            Permission.MANAGE_USERS,
+            Permission.MANAGE_CATALOGUE,
+            Permission.VIEW_MODELS,
+            Permission.READ_AUDIT,
+        }
     ),
 }
 

@@ -24,8 +24,8 @@ from webapp.assessments.models import (
 from webapp.assessments.services import schedule
 from webapp.cases import services as cases
 from webapp.cases.models import Case, Image, Patient, Sex
-from webapp.catalogue.models import Finding, Priority
-from webapp.catalogue.queries import allowances
+from webapp.catalogue.models import Priority
+from webapp.catalogue.queries import allowances, terms_in_force
 from webapp.db import Base, db, now, transaction
 from webapp.registry.models import ModelVersion
 
@@ -50,10 +50,9 @@ class Archive:
         self.patient_count = max(1, case_count * 2 // 3)
         self.began = now() - dt.timedelta(days=DAYS)
         self.version = db.session.scalars(select(ModelVersion)).one()
-        self.findings = db.session.scalars(
-            select(Finding).where(Finding.reading_task_id == self.version.reading_task_id)
-        ).all()
-        self.allowed = [allowances()[priority] for priority in Priority]
+        self.terms = [*terms_in_force(self.version.reading_task_id).values()]
+        allowed = allowances(self.version.reading_task_id)
+        self.allowed = [allowed[priority] for priority in Priority]
         self.chance = random.Random(0)
 
     def write(self) -> None:
@@ -123,7 +122,7 @@ class Archive:
         self, number: int, priority: Priority, moment: dt.datetime, sha256: str
     ) -> Iterator[Row]:
         (state,) = self.chance.choices([*STATES], [*STATES.values()])
-        best = self.chance.choice(self.findings)
+        best = self.chance.choice(self.terms)
         is_read = state is not State.FAILED
         raised = best.urgency if state is State.COMPLETED else WITHOUT_ANSWER
         rank = max(priority.rank, raised.rank)
@@ -145,7 +144,7 @@ class Archive:
                 "started_at": moment,
                 "completed_at": moment if is_read else None,
                 "failure": None if is_read else Failure.UNEXPECTED,
-                "finding_id": best.id if is_read else None,
+                "finding_id": best.finding_id if is_read else None,
                 "probability": 0.9 if is_read else None,
                 "engine": "bench" if is_read else None,
                 "code_version": "bench" if is_read else None,
@@ -160,17 +159,18 @@ class Archive:
                 "image_id": number,
                 "position": 0,
                 "image_sha256": sha256,
-                "finding_id": best.id if is_read else None,
+                "finding_id": best.finding_id if is_read else None,
                 "abstained": state is State.ABSTAINED if is_read else None,
             },
         )
-        for finding in self.findings if is_read else ():
+        for terms in self.terms if is_read else ():
             yield (
                 Prediction,
                 {
                     "assessed_image_id": number,
-                    "finding_id": finding.id,
-                    "probability": 0.9 if finding is best else 0.01,
+                    "finding_id": terms.finding_id,
+                    "probability": 0.9 if terms is best else 0.01,
+                    "terms_id": terms.id,
                 },
             )
 

@@ -33,7 +33,7 @@ from webapp.assessments.queries import (
 from webapp.assessments.services import AssessmentResult, Claim, ImageResult
 from webapp.audit import AuditEvent
 from webapp.cases.models import Image, Sex
-from webapp.catalogue.models import Allowance, Priority
+from webapp.catalogue.models import Priority
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
 from webapp.registry.models import ModelVersion
@@ -716,12 +716,6 @@ def test_a_case_that_failed_is_due_as_one_without_an_answer(schedule: Schedule) 
     assessment = schedule()
     services.fail_attempt(claim=claim_one(), error="torn", failure=Failure.UNREADABLE_IMAGE)
     assert allowed_hours(assessment) == 4
-
-
-def test_what_a_priority_allows_is_data(schedule: Schedule) -> None:
-    with transaction():
-        db.session.get_one(Allowance, Priority.ASAP).minutes = 30
-    assert allowed_hours(schedule(priority=Priority.ASAP)) == 0.5
 
 
 def test_a_correction_leaves_a_case_as_soon_due_until_it_is_read_anew(schedule: Schedule) -> None:

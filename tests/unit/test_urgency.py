@@ -16,14 +16,16 @@ from webapp.assessments import services
 from webapp.assessments.models import AssessedImage, Assessment, State
 from webapp.assessments.services import AssessmentResult, ImageResult
 from webapp.cases.models import Case
-from webapp.catalogue.models import Finding, Priority
+from webapp.catalogue.models import Finding, FindingTerms, Priority
 from webapp.triage import queries
 from webapp.triage.queries import Filters
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 FINDINGS = {
-    priority.value: Finding(
-        id=priority.rank + 1, code=priority.value, severity=priority.rank, urgency=priority
+    priority.value: FindingTerms(
+        id=priority.rank + 1,
+        urgency=priority,
+        finding=Finding(id=priority.rank + 1, code=priority.value, severity=priority.rank),
     )
     for priority in Priority
 }

@@ -17,7 +17,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from flask import Flask
 from kombu.exceptions import KombuError
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
 
 from ml import bundle as bundles
@@ -34,7 +34,8 @@ from webapp.catalogue.models import ReadingTask
 from webapp.config import Settings, current_settings
 from webapp.db import db, now, transaction
 from webapp.errors import NotFound
-from webapp.registry.queries import champion, installed
+from webapp.registry.models import Sample
+from webapp.registry.queries import champion, installed, samples_of
 from webapp.worker import inference, install, jobs, lease, predictors
 from webapp.worker.version import code_version, git_revision
 
@@ -519,6 +520,22 @@ def test_installing_again_does_nothing(bundle: Path, monkeypatch: pytest.MonkeyP
     assert install.install(bundle)
     monkeypatch.setattr(install.predictor, "load", always_raise(AssertionError("loaded again")))
     assert not install.install(bundle)
+
+
+def test_the_pictures_of_a_bundle_are_kept_if_it_says_where_they_are_from(bundle: Path) -> None:
+    described = install.sources(bundle / "selftest" / install.SOURCES)
+    install.install(bundle)
+    db.session.execute(delete(Sample))  # as after an installation by a version that kept none
+    db.session.commit()
+    for _ in range(2):
+        assert not install.install(bundle)
+    version = installed(bundles.load(bundle).sha256)
+    assert version is not None
+    samples = samples_of(version)
+    assert {sample.name: sample.source for sample in samples} == described
+    for sample in samples:
+        assert storage.get(sample.image_sha256) == (bundle / "selftest" / sample.name).read_bytes()
+        assert sample.finding is None or sample.name.startswith(sample.finding.code)
 
 
 def test_an_edited_bundle_is_not_installed(bundle: Path, tmp_path: Path) -> None:

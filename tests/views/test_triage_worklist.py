@@ -313,3 +313,13 @@ def test_before_an_own_impression_no_state_tells_how_a_reading_ended(
         reviews.save_impression(actor=actor, case=saved, finding_id=None)
     assert listed("abstained") == {"H-2": "Model abstained"}
     assert sorted(listed("completed")) == ["C-1", "F-3"]
+
+
+def test_where_everything_is_decided_it_says_so(app: Flask, desk: Browser, case: Case) -> None:
+    with app.app_context():
+        assessment = clinic.read(case)
+        assessment.settled_at = assessment.completed_at
+        db.session.commit()
+    page = desk.get("/cases").get_data(as_text=True)
+    assert "Nothing waits" in page
+    assert "Add demonstration cases" not in page

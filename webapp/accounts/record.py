@@ -59,6 +59,8 @@ ACTIONS = {
     "reproduction.failed": _l("The same input could not be read again"),
     "model.installed": _l("Installed a model"),
     "model.promoted": _l("Let a model serve"),
+    "finding.changed": _l("Changed what a finding means"),
+    "allowance.changed": _l("Changed how long cases may wait"),
     "audit.searched": _l("Read the record"),
     ANCHORS_STARTED: _l("Began the anchors of the record"),
 }
@@ -77,9 +79,11 @@ _SUBJECTS = {
     "Review": _l("Decision"),
     "ModelVersion": _l("Model"),
     "SavedFilter": _l("Saved filters"),
+    "Finding": _l("Finding"),
+    "Allowance": _l("Waiting times"),
 }
 
-_NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion"}
+_NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion", "Finding", "Allowance"}
 _SAYS_NOTHING_OF_A_PATIENT = {
     "assessment_id",
     "attempt",

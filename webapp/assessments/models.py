@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.cases.models import Case, Image
-from webapp.catalogue.models import Finding, Priority
+from webapp.catalogue.models import Finding, FindingTerms, Priority
 from webapp.db import Base, now, value_enum
 from webapp.registry.models import ModelVersion
 
@@ -225,6 +225,9 @@ class Assessment(Leased, Base):
     due_at: Mapped[dt.datetime]
     """When somebody has to have looked at the case, which is the order of the worklist: when it was
     sent, and what the shortest of the same priorities allows."""
+    raised_by_id: Mapped[int | None] = mapped_column(ForeignKey("finding_terms.id"))
+    """The change of the catalogue that made the case more urgent than its answer had, while it
+    waited."""
     settled_at: Mapped[dt.datetime | None]
     """When somebody decided on the case, which waits no longer then."""
 
@@ -244,6 +247,7 @@ class Assessment(Leased, Base):
     case: Mapped[Case] = relationship()
     model_version: Mapped[ModelVersion] = relationship()
     finding: Mapped[Finding | None] = relationship()
+    raised_by: Mapped[FindingTerms | None] = relationship()
     images: Mapped[list["AssessedImage"]] = relationship(
         back_populates="assessment",
         order_by="AssessedImage.position",
@@ -259,6 +263,12 @@ class Assessment(Leased, Base):
     @property
     def is_overdue(self) -> bool:
         return self.due_at < now()
+
+    @property
+    def terms(self) -> FindingTerms | None:
+        """What its finding meant when the answer was given; None until it has been read."""
+        said = (one for image in self.images for one in image.predictions)
+        return next((one.terms for one in said if one.finding_id == self.finding_id), None)
 
 
 class AssessedImage(Base):
@@ -307,6 +317,11 @@ class Prediction(Base):
     finding_id: Mapped[int] = mapped_column(ForeignKey("findings.id"), primary_key=True)
     probability: Mapped[float]
     supported: Mapped[bool] = mapped_column(default=False, server_default=false())
-    """Whether the probability reaches the model's operating point for the finding."""
+    """Whether the probability reaches the operating point for the finding: that of `terms`, or the
+    model's own where those have none."""
+    terms_id: Mapped[int | None] = mapped_column(ForeignKey("finding_terms.id"))
+    """Always set, though SQLite cannot add a column that says so."""
 
     finding: Mapped[Finding] = relationship()
+    terms: Mapped[FindingTerms | None] = relationship()
+    """What the finding meant when this was said."""

@@ -23,6 +23,17 @@ def current_assessment(case: Case) -> Assessment | None:
     ).one_or_none()
 
 
+def is_waiting() -> ColumnElement[bool]:
+    """A condition for the readings that count of cases on which nobody has decided; one that the
+    partial indexes answer."""
+    triage: ColumnElement[Purpose] = bindparam(None, Purpose.TRIAGE, literal_execute=True)
+    return (
+        Assessment.superseded_at.is_(None)
+        & (Assessment.purpose == triage)
+        & Assessment.settled_at.is_(None)
+    )
+
+
 def is_due(kind: type[Leased] = Assessment) -> ColumnElement[bool]:
     """A condition for what waits for a worker, and for nothing else."""
     begins_at = kind.not_before_at

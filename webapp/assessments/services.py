@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select
@@ -29,8 +30,8 @@ from webapp.assessments.models import (
 )
 from webapp.assessments.queries import current_assessment, expired_count, in_state, is_due
 from webapp.cases.models import Case, Sex
-from webapp.catalogue.models import Finding, Priority
-from webapp.catalogue.queries import allowances, findings_by_code
+from webapp.catalogue.models import Finding, FindingTerms, Priority
+from webapp.catalogue.queries import allowances, terms_in_force
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
 from webapp.queue import ring_after_commit
@@ -61,7 +62,8 @@ class ImageResult:
     abstained: bool
     reason: str | None
     supported: Collection[str] = ()
-    """Those whose probability reaches the model's operating point for them."""
+    """Those whose probability reaches the model's own operating point for them; the catalogue may
+    have another one."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
         assessment = next((row for row in same if row.input_sha256 == input_sha256), None)
         if current is not None and current is not assessment:
             _supersede(current)
-        allowed = allowances()
+        allowed = allowances(case.reading_task_id, case.site_id)
         if assessment is None:
             assessment = _new_assessment(case, version, purpose, fed, input_sha256)
             _set_urgency(assessment, {case.priority}, allowed)
@@ -206,15 +208,13 @@ def end_all(*, outcomes: Sequence[tuple[Claim, AssessmentResult | FailedAttempt]
     lost."""
     with transaction():
         held = _held([claim for claim, _ in outcomes])
-        task_ids = {assessment.model_version.reading_task_id for assessment in held.values()}
-        findings = {task_id: findings_by_code(task_id) for task_id in task_ids}
-        allowed = allowances()
+        terms_at, allowed_at = cache(terms_in_force), cache(allowances)
         predictions: list[dict[str, Any]] = []
         for claim, outcome in outcomes:
             assessment = held.get(claim.assessment_id)
             if assessment is not None and isinstance(outcome, AssessmentResult):
-                known = findings[assessment.model_version.reading_task_id]
-                predictions += _answer(assessment, outcome, known, allowed)
+                place = _place(assessment)
+                predictions += _answer(assessment, outcome, terms_at(*place), allowed_at(*place))
         if predictions:
             db.session.execute(insert(Prediction), predictions)
         answered = []
@@ -223,7 +223,7 @@ def end_all(*, outcomes: Sequence[tuple[Claim, AssessmentResult | FailedAttempt]
             if assessment is None:
                 continue
             if isinstance(outcome, FailedAttempt):
-                _end_attempt(assessment, outcome, allowed)
+                _end_attempt(assessment, outcome, allowed_at(*_place(assessment)))
             else:
                 answered.append(assessment)
         audit.record_all(actor=None, entries=map(_answer_entry, answered))
@@ -289,7 +289,7 @@ def named_code(said: ImageResult, findings: Mapping[str, Finding]) -> str:
 def _answer(
     assessment: Assessment,
     result: AssessmentResult,
-    findings: Mapping[str, Finding],
+    terms: Mapping[str, FindingTerms],
     allowed: Mapping[Priority, dt.timedelta],
 ) -> list[dict[str, Any]]:
     """Fill in a row and its images; returns the predictions that belong to them."""
@@ -300,22 +300,26 @@ def _answer(
         probabilities = {
             code: min(max(float(value), 0.0), 1.0) for code, value in said.probabilities.items()
         }
-        named = named_code(said, findings)
-        image.finding_id = findings[named].id
+        named = named_code(said, {code: of.finding for code, of in terms.items()})
+        supported = {
+            code for code, value in probabilities.items() if _counts(code, value, said, terms[code])
+        }
+        image.finding_id = terms[named].finding.id
         image.abstained = said.abstained
         image.abstention_reason = said.reason
         predictions += [
             {
                 "assessed_image_id": image.id,
-                "finding_id": findings[code].id,
+                "finding_id": terms[code].finding.id,
                 "probability": probability,
-                "supported": code in said.supported,
+                "supported": code in supported,
+                "terms_id": terms[code].id,
             }
             for code, probability in probabilities.items()
         ]
-        answers.append((findings[named], probabilities[named], said.abstained))
-        priorities |= {findings[code].urgency for code in said.supported}
-        priorities.add(WITHOUT_ANSWER if said.abstained else findings[named].urgency)
+        answers.append((terms[named].finding, probabilities[named], said.abstained))
+        priorities |= {terms[code].urgency for code in supported}
+        priorities.add(WITHOUT_ANSWER if said.abstained else terms[named].urgency)
     abstained = all(image_abstained for _, _, image_abstained in answers)
     finding, probability, _ = max(
         (answer for answer in answers if abstained or not answer[2]),
@@ -336,14 +340,25 @@ def _answer(
     return predictions
 
 
+def _place(assessment: Assessment) -> tuple[int, int]:
+    """What decides on which terms a case is read: its reading task and its site."""
+    return assessment.case.reading_task_id, assessment.case.site_id
+
+
+def _counts(code: str, probability: float, said: ImageResult, terms: FindingTerms) -> bool:
+    """Whether a finding is over its operating point: the catalogue's, or else the model's own."""
+    return code in said.supported if terms.mark is None else probability >= terms.mark
+
+
 def return_expired_leases() -> int:
     """End the attempts of workers that went silent; says how many there were."""
     if not expired_count():
         return 0
     with transaction():
         expired = leases.expired(Assessment)
-        allowed = allowances()
+        allowed_at = cache(allowances)
         for assessment in expired:
+            allowed = allowed_at(*_place(assessment))
             _end_attempt(assessment, leases.went_silent(assessment), allowed)
     return len(expired)
 
@@ -437,6 +452,7 @@ def _set_urgency(
     """The highest of the priorities that a case has for one reason or another, and the shortest
     time that they allow."""
     assessment.priority_rank = max(priority.rank for priority in priorities)
+    assessment.raised_by_id = None
     shortest = min(allowed[priority] for priority in priorities)
     assessment.due_at = assessment.case.submitted_at + shortest
 

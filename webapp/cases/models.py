@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -96,6 +97,9 @@ class Case(Base):
     """Names the form that was sent: the same one sent again is the same case."""
     submitted_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     submitted_at: Mapped[dt.datetime] = mapped_column(index=True)
+    is_demonstration: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It shows how Firstlook works, with a published picture and no patient: never to be counted,
+    and never to be learnt from."""
     assigned_to_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     """Who has taken it; None while it is everybody's."""
 

@@ -141,6 +141,7 @@ def create_case(
     note: str,
     form_token: str,
     images: Sequence[NewImage],
+    is_demonstration: bool = False,
 ) -> Case:
     """File a case with its images, in the order given. An age that is not given follows from the
     birth year.
@@ -168,6 +169,7 @@ def create_case(
             form_token=form_token,
             submitted_by=actor,
             submitted_at=moment,
+            is_demonstration=is_demonstration,
             images=[_filed(image, position) for position, image in enumerate(images)],
         )
         db.session.add(case)

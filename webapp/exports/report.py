@@ -71,7 +71,10 @@ class _Page(FPDF):
         self.set_title(_("Report of case %(id)s", id=case.id))
         self._words("Firstlook", 9, grey=GREY)
         self._words(_("Report of case %(id)s", id=case.id), 17, "B")
-        self._words(f"{case.reading_task.name} · {status}", 11)
+        parts = [case.reading_task.name, status]
+        if case.is_demonstration:
+            parts.append(_("DEMONSTRATION, no patient"))
+        self._words(" · ".join(map(str, parts)), 11)
         self.ln(3)
 
     def picture_and_particulars(self, case: Case, meant: AssessedImage) -> None:
@@ -98,11 +101,12 @@ class _Page(FPDF):
     def answer(self, case: Case, assessment: Assessment) -> None:
         """What the model said, or why it said nothing."""
         self._heading(_("What the model said"))
-        finding = assessment.finding
-        if assessment.state is State.COMPLETED and finding and assessment.probability is not None:
+        finding, terms = assessment.finding, assessment.terms
+        is_answered = assessment.state is State.COMPLETED
+        if is_answered and finding and terms and assessment.probability is not None:
             said = f"{finding.name}, {percent(assessment.probability)}"
             self._words(said, 13, "B", lines=2)
-            self._words(f"{sureness(assessment.probability)} {finding.recommendation}", 10, lines=3)
+            self._words(f"{sureness(assessment.probability)} {terms.recommendation}", 10, lines=3)
             self._words(_probabilities(assessment), 8, grey=GREY, lines=3)
         elif assessment.state is State.ABSTAINED:
             self._words(_("No answer from the model"), 13, "B")

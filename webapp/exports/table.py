@@ -23,6 +23,7 @@ COLUMNS = (
     "decided_finding",
     "reviewer",
     "signed_at",
+    "demonstration",
 )
 RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet takes for a formula."""
@@ -64,3 +65,4 @@ def _cells(row: Row) -> Iterator[Any]:
     yield review.finding.code if review and review.finding else None
     yield review.reviewer.full_name if review else None
     yield review.signed_at.isoformat(timespec="seconds") if review else None
+    yield "yes" if case.is_demonstration else None

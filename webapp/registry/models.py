@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from webapp.catalogue.models import ReadingTask
+from webapp.catalogue.models import Finding, ReadingTask
 from webapp.db import Base, value_enum
 from webapp.registry.facts import Facts
 
@@ -57,3 +57,28 @@ class ModelAlias(Base):
     since: Mapped[dt.datetime]
 
     model_version: Mapped[ModelVersion] = relationship()
+
+
+class Sample(Base):
+    """A picture that a bundle brings along, and that its licence lets be shown; its bytes are in
+    the store."""
+
+    __tablename__ = "samples"
+    __table_args__ = (
+        UniqueConstraint("model_version_id", "name"),
+        CheckConstraint("source <> ''", name="source_known"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id"), index=True)
+    """What it shows; None where nobody says."""
+    name: Mapped[str] = mapped_column(String(120))
+    """Of its file."""
+    image_sha256: Mapped[str] = mapped_column(String(64))
+    media_type: Mapped[str] = mapped_column(String(40))
+    source: Mapped[str] = mapped_column(Text)
+    """Where it is from, who made it, and under which licence."""
+
+    model_version: Mapped[ModelVersion] = relationship()
+    finding: Mapped[Finding | None] = relationship()

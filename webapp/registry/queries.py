@@ -10,7 +10,7 @@ from sqlalchemy.orm import contains_eager
 from webapp.catalogue.models import ReadingTask
 from webapp.db import db
 from webapp.errors import NotFound
-from webapp.registry.models import Alias, ModelAlias, ModelVersion
+from webapp.registry.models import Alias, ModelAlias, ModelVersion, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,41 @@ def versions_of(reading_task_id: int) -> list[ModelVersion]:
             .order_by(ModelVersion.installed_at.desc(), ModelVersion.id.desc())
         )
     )
+
+
+def samples_of(version: ModelVersion) -> Sequence[Sample]:
+    """The pictures that a version brings along, in its order."""
+    return db.session.scalars(
+        select(Sample).where(Sample.model_version_id == version.id).order_by(Sample.id)
+    ).all()
+
+
+def sample_of_finding(finding_id: int) -> Sample | None:
+    """A picture of a finding: of the version that serves, or else of the latest."""
+    return db.session.scalars(
+        select(Sample)
+        .outerjoin(
+            ModelAlias,
+            and_(
+                ModelAlias.model_version_id == Sample.model_version_id,
+                ModelAlias.alias == Alias.CHAMPION,
+            ),
+        )
+        .where(Sample.finding_id == finding_id)
+        .order_by(ModelAlias.since.is_(None), Sample.id.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def get_sample(sample_id: int) -> Sample:
+    """
+    Raises:
+        NotFound: there is none.
+    """
+    sample = db.session.get(Sample, sample_id)
+    if sample is None:
+        raise NotFound("sample", sample_id=sample_id)
+    return sample
 
 
 def installed_by_task() -> list[tuple[ReadingTask, Sequence[Installed]]]:

@@ -1,15 +1,29 @@
 """Install model versions, and say which one serves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from webapp import audit
 from webapp.accounts.models import User
+from webapp.catalogue.queries import findings_by_code
 from webapp.catalogue.services import add_reading_task
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
-from webapp.registry.models import Alias, ModelAlias, ModelVersion
-from webapp.registry.queries import champion, installed, versions_of
+from webapp.registry.models import Alias, ModelAlias, ModelVersion, Sample
+from webapp.registry.queries import champion, installed, samples_of, versions_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSample:
+    """A picture of a bundle, whose bytes are in the store."""
+
+    name: str
+    finding: str | None
+    """By its code."""
+    image_sha256: str
+    media_type: str
+    source: str
 
 
 def register(
@@ -80,3 +94,22 @@ def promote_first(*, version: ModelVersion, actor: User | None = None) -> bool:
             bundle_sha256=version.bundle_sha256,
         )
         return True
+
+
+def add_samples(*, version: ModelVersion, samples: Sequence[NewSample]) -> None:
+    """Keep the pictures that a version brings along; those that are there are left as they are."""
+    with transaction():
+        findings = findings_by_code(version.reading_task_id)
+        known = {sample.name for sample in samples_of(version)}
+        db.session.add_all(
+            Sample(
+                model_version=version,
+                finding=findings[sample.finding] if sample.finding else None,
+                name=sample.name,
+                image_sha256=sample.image_sha256,
+                media_type=sample.media_type,
+                source=sample.source,
+            )
+            for sample in samples
+            if sample.name not in known
+        )

@@ -80,11 +80,7 @@ def sign(*, actor: User, case: Case, verdict: Verdict, shown: str, form_token: s
             raise Conflict("impression_first")
         if basis.mark != shown:
             raise Conflict("changed", basis=basis)
-        review = _signed(actor, case, verdict, basis, form_token)
-        db.session.add(review)
-        settle(case=case)
-        _record_signed(actor, review)
-    return review
+        return _sign(actor, case, verdict, basis, form_token)
 
 
 def sign_again(*, actor: User, case: Case, reason: str) -> Review:
@@ -134,6 +130,26 @@ def void(*, actor: User, case: Case, reason: str, shown: str, form_token: str) -
             raise Conflict("signed")
         verdict = Verdict(decision=Decision.VOID, reason=reason)
         return sign(actor=actor, case=case, verdict=verdict, shown=shown, form_token=form_token)
+
+
+def void_demonstration(*, actor: User, case: Case, reason: str) -> Review | None:
+    """Void a case that only demonstrates, signed or not, also for who has not saved an impression
+    of it: that says nothing of what was found. None where it is void already.
+
+    Raises:
+        NotFound: the case is not at a site of the actor, or the actor may not decide.
+        Invalid: `not_a_demonstration`.
+    """
+    _require(actor, case, Permission.REVIEW_CASES)
+    if not case.is_demonstration:
+        raise Invalid("not_a_demonstration", case_id=case.id)
+    with transaction():
+        hold_current(case=case)
+        basis = queries.basis(case)
+        if basis.review is not None and basis.review.decision is Decision.VOID:
+            return None
+        verdict = Verdict(decision=Decision.VOID, reason=reason)
+        return _sign(actor, case, verdict, basis, secrets.token_hex(16))
 
 
 def save_impression(*, actor: User, case: Case, finding_id: int | None) -> Impression:
@@ -364,6 +380,14 @@ def _check_is_of(review: Review, actor: User, verdict: Verdict) -> None:
     )
     if review.reviewer_id != actor.id or signed != verdict:
         raise Conflict("form_used")
+
+
+def _sign(actor: User, case: Case, verdict: Verdict, basis: Basis, form_token: str) -> Review:
+    review = _signed(actor, case, verdict, basis, form_token)
+    db.session.add(review)
+    settle(case=case)
+    _record_signed(actor, review)
+    return review
 
 
 def _signed(actor: User, case: Case, verdict: Verdict, basis: Basis, form_token: str) -> Review:

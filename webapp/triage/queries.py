@@ -19,7 +19,7 @@ from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose, State
 from webapp.cases.models import Case, Patient
 from webapp.cases.queries import visible_site_ids
-from webapp.catalogue.models import Finding, Priority, ReadingTask
+from webapp.catalogue.models import Finding, FindingTerms, Priority, ReadingTask
 from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
@@ -98,8 +98,8 @@ class Sign:
     finding: Finding
     probability: float
     mark: float | None
-    """The model's operating point, which the probability reaches; None where it does not, and the
-    finding is only the answer."""
+    """The operating point that the probability reaches; None where it does not, and the finding is
+    only the answer."""
     has_answer: bool
     """Whether the model gave an answer for the image."""
 
@@ -180,6 +180,13 @@ def worklist(*, actor: User, filters: Filters, number: int = 1) -> Page:
     )
 
 
+def has_cases(*, actor: User) -> bool:
+    """Whether there is any case at the actor's sites, decided or not, that is no demonstration."""
+    site_ids = visible_site_ids(actor)
+    real = select(Case.id).where(Case.site_id.in_(site_ids), Case.is_demonstration.is_(False))
+    return db.session.scalar(real.limit(1)) is not None
+
+
 def counts_by_priority(*, actor: User) -> dict[Priority, Count]:
     """How many cases of each priority wait at the actor's sites, the highest first."""
     priorities = [*reversed(Priority)]
@@ -229,7 +236,9 @@ def readings(case: Case) -> Sequence[Assessment]:
             joinedload(Assessment.finding),
             selectinload(Assessment.images).options(
                 joinedload(AssessedImage.finding),
-                selectinload(AssessedImage.predictions).joinedload(Prediction.finding),
+                selectinload(AssessedImage.predictions).options(
+                    joinedload(Prediction.finding), joinedload(Prediction.terms)
+                ),
             ),
         )
     ).all()
@@ -374,6 +383,7 @@ def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
                 raiseload("*"),
             ),
             joinedload(Assessment.finding),
+            joinedload(Assessment.raised_by).joinedload(FindingTerms.finding),
             selectinload(Assessment.model_version).load_only(ModelVersion.manifest, raiseload=True),
             raiseload("*"),
         )
@@ -412,19 +422,22 @@ def _signs(assessments: Collection[Assessment]) -> dict[int, Sign]:
             AssessedImage.abstained,
             Prediction.probability,
             Prediction.supported,
+            FindingTerms.urgency,
+            FindingTerms.mark,
             Finding,
         )
         .join(Prediction, Prediction.assessed_image_id == AssessedImage.id)
-        .join(Finding, Prediction.finding_id == Finding.id)
+        .join(Prediction.terms)
+        .join(Prediction.finding)
         .where(AssessedImage.assessment_id.in_(urgent), Prediction.supported | is_the_answer)
     )
     signs: dict[int, list[Sign]] = {}
-    for assessment_id, abstained, probability, supported, finding in said:
+    for assessment_id, abstained, probability, supported, urgency, mark, finding in said:
         reading = urgent[assessment_id]
-        if finding.urgency is reading.priority:
-            thresholds = reading.model_version.facts.thresholds if supported else {}
-            mark = thresholds.get(finding.code)
-            sign = Sign(finding, probability, mark, has_answer=not abstained)
+        if urgency is reading.priority:
+            if mark is None:
+                mark = reading.model_version.facts.thresholds.get(finding.code)
+            sign = Sign(finding, probability, mark if supported else None, not abstained)
             signs.setdefault(assessment_id, []).append(sign)
     return {assessment_id: max(some, key=_clarity) for assessment_id, some in signs.items()}
 

@@ -56,6 +56,7 @@ class Submission:
     uploads: tuple[Upload, ...]
     confirm_duplicates: bool
     """The sender knows that images are filed for another patient as well."""
+    is_demonstration: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +310,7 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
             note=submission.note,
             form_token=submission.form_token,
             images=images,
+            is_demonstration=submission.is_demonstration,
         )
         assessments.schedule(case=case)
         if filled_in:

@@ -12,6 +12,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 from flask_login import current_user
 from werkzeug.datastructures import MultiDict
@@ -26,8 +27,9 @@ from webapp.cases.queries import (
     images_filed_elsewhere,
     moves,
 )
+from webapp.config import current_settings
 from webapp.db import MAX_ID
-from webapp.errors import Conflict, Invalid
+from webapp.errors import Conflict, Invalid, NotFound
 from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
 from webapp.registry.queries import champion
@@ -35,7 +37,7 @@ from webapp.rendering import fragment, stored_picture
 from webapp.reproductions.queries import of_assessments as reproductions_of
 from webapp.reviews.forms import panels
 from webapp.reviews.queries import latest_reviews
-from webapp.triage import queries, services
+from webapp.triage import demonstration, queries, services
 from webapp.triage.forms import (
     CorrectionForm,
     ImageCheck,
@@ -48,6 +50,11 @@ from webapp.triage.forms import (
 )
 
 blueprint = Blueprint("triage", __name__)
+
+_DEMONSTRATION_REFUSALS = {
+    "demonstration_there": _l("There are demonstration cases already."),
+    "no_samples": _l("No model that serves has brought sample pictures along."),
+}
 
 LIMITS = {"image_count": imaging.MAX_IMAGES, "image_mb": imaging.MAX_BYTES // 1_000_000}
 
@@ -142,6 +149,48 @@ def submit_case() -> ResponseReturnValue:
             by_script = request.headers.get("X-Requested-With") == "XMLHttpRequest"
             return ({"location": page}, 201) if by_script else redirect(page, 303)
     return _new_case_page(form), 422
+
+
+@blueprint.post("/cases/demonstration")
+@require(Permission.SUBMIT_CASES)
+def add_demonstration() -> ResponseReturnValue:
+    """Add cases that show how Firstlook works; never where it is used in earnest."""
+    if current_settings().production:
+        raise NotFound("demonstration")
+    site = min(signed_in_user().sites, key=lambda site: site.name, default=None)
+    if site is None:
+        raise NotFound("site")
+    try:
+        added = demonstration.add(actor=signed_in_user(), site=site)
+    except Conflict as conflict:
+        flash(_DEMONSTRATION_REFUSALS[conflict.reason])
+    else:
+        flash(
+            ngettext(
+                "%(num)s demonstration case is added.",
+                "%(num)s demonstration cases are added.",
+                len(added),
+            ),
+            "good",
+        )
+    return redirect(url_for("triage.worklist"), 303)
+
+
+@blueprint.post("/cases/demonstration/remove")
+@require(Permission.REVIEW_CASES)
+def remove_demonstration() -> ResponseReturnValue:
+    """Void the demonstration cases of one's sites."""
+    actor = signed_in_user()
+    removed = sum(demonstration.remove(actor=actor, site=site) for site in actor.sites)
+    flash(
+        ngettext(
+            "%(num)s demonstration case is removed. Its record is kept, and marked as void.",
+            "%(num)s demonstration cases are removed. Their record is kept, and marked as void.",
+            removed,
+        ),
+        "good",
+    )
+    return redirect(url_for("triage.worklist"), 303)
 
 
 @blueprint.post("/cases/check-images")
@@ -377,6 +426,8 @@ def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 
         is_filtered=bool(request.query_string) or request.method == "POST",
         saved_filters=queries.saved_filters(signed_in_user()),
         save_form=save_form,
+        is_first_use=not page.items and not queries.has_cases(actor=signed_in_user()),
+        may_demonstrate=not current_settings().production,
     )
 
 

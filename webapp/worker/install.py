@@ -6,6 +6,8 @@ left as it is, and costs no time.
 """
 
 import argparse
+import mimetypes
+import re
 import shutil
 import sys
 import tempfile
@@ -17,14 +19,18 @@ from ml import bundle as bundles
 from ml import predictor
 from ml.bundle import Bundle, BundleError
 from ml.engines import EngineError
+from webapp import storage
 from webapp.config import InvalidSettings, Settings, current_settings
 from webapp.core import create_core
 from webapp.errors import Conflict
-from webapp.registry.queries import installed
-from webapp.registry.services import promote_first, register
+from webapp.registry.queries import installed, samples_of
+from webapp.registry.services import NewSample, add_samples, promote_first, register
 from webapp.worker import predictors
 
 MODEL_CARD = "MODEL_CARD.md"
+SOURCES = "SOURCES.md"
+_SOURCE = re.compile(r"^- `(?P<name>[^`]+)`: (?P<source>.+)$", re.MULTILINE)
+"""A line of it: a picture, and where it is from under which licence."""
 
 
 class SelfTestFailed(Exception):
@@ -44,6 +50,7 @@ def install(path: Path) -> bool:
     bundle = bundles.load(path)
     with FileLock(settings.instance_dir / "install.lock"):
         if _is_ready(bundle, settings):
+            _keep_samples(bundle)
             return False
         home = _copy(bundle, settings.bundles_dir)
         model = predictor.load(
@@ -60,6 +67,7 @@ def install(path: Path) -> bool:
             bundle_sha256=bundle.sha256,
             model_card=card.read_text(encoding="utf-8") if card.exists() else "",
         )
+        _keep_samples(bundle)
         promote_first(version=version)
     return True
 
@@ -82,6 +90,36 @@ def _copy(bundle: Bundle, bundles_dir: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=bundles_dir) as folder:
         shutil.copytree(bundle.path, Path(folder) / "bundle").rename(home)
     return home
+
+
+def _keep_samples(bundle: Bundle) -> None:
+    """Put the pictures that a registered bundle says the source of where pages can show them."""
+    version = installed(bundle.sha256)
+    if version is None or samples_of(version):
+        return
+    samples = []
+    for said in bundle.facts["self_test"]:
+        picture = bundle.path / said["file"]
+        source = sources(picture.with_name(SOURCES)).get(picture.name)
+        media_type, _ = mimetypes.guess_type(picture.name)
+        if source and media_type:
+            samples.append(
+                NewSample(
+                    name=picture.name,
+                    finding=said["finding"],
+                    image_sha256=storage.put(picture.read_bytes()),
+                    media_type=media_type,
+                    source=source,
+                )
+            )
+    add_samples(version=version, samples=samples)
+
+
+def sources(path: Path) -> dict[str, str]:
+    """Where pictures are from and under which licence, by their names, as the file beside them
+    says; nothing where there is none."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return dict(_SOURCE.findall(text))
 
 
 def main() -> int:

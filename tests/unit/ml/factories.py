@@ -32,6 +32,8 @@ def make_bundle(path: Path, *, seed: int = 0, size: int = 32) -> Path:
     (path / "selftest").mkdir(parents=True)
     for index, code in enumerate(task.codes):
         (path / "selftest" / f"{code}.png").write_bytes(picture_bytes(seed=index))
+    lines = "".join(f"- `{code}.png`: Drawn, CC0 1.0.\n" for code in task.codes)
+    (path / "selftest" / "SOURCES.md").write_text(f"# Where these pictures are from\n\n{lines}")
     bundle = bundles.save(path, facts, tensors)
     predictor = Predictor(bundle, TorchEngine(bundle, "cpu"))
     images = [Image.open(path / "selftest" / f"{code}.png") for code in task.codes]
