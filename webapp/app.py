@@ -21,6 +21,7 @@ class RowNumber(IntegerConverter):
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the web application: the core, sign-in, security, pages and error pages."""
     from webapp.accounts.views import blueprint as accounts_pages
+    from webapp.api.views import blueprint as api
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.exports.views import blueprint as exports_pages
     from webapp.registry.views import blueprint as registry_pages
@@ -35,6 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     rendering.init_app(app)
     for blueprint in (
         accounts_pages,
+        api,
         explanations_pages,
         exports_pages,
         registry_pages,
@@ -43,4 +45,5 @@ def create_app(settings: Settings | None = None) -> Flask:
         triage_pages,
     ):
         app.register_blueprint(blueprint)
+    security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app
