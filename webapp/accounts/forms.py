@@ -107,7 +107,9 @@ class TokenForm(AccountsForm):
         [_required(), Length(max=ApiToken.name.type.length)],
         description=_l("What it is for, so that you know it again."),
     )
-    scopes = SelectMultipleField(_l("It allows"), coerce=Scope)
+    scopes = SelectMultipleField(
+        _l("It allows"), [InputRequired(Reason.SCOPE_NEEDED.label)], coerce=Scope
+    )
     days = SelectField(
         _l("It lasts"),
         coerce=int,
@@ -117,7 +119,7 @@ class TokenForm(AccountsForm):
     current_password = PasswordField(
         _l("Your password"),
         [_required()],
-        description=_l("A token goes on when you have signed out, so it needs more than that."),
+        description=_l("A token outlives this session, so it takes your password to make one."),
     )
 
     def __init__(self, *, user: User) -> None:
