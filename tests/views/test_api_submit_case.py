@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from inspect import getmembers
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ from webapp.assessments.models import Assessment
 from webapp.cases.models import Case, Image, Patient
 from webapp.db import db, now
 from webapp.permissions import Role, Scope
-from webapp.triage import queries
 from webapp.triage.forms import NewCaseForm
 
 PATH = "/api/v1/cases"
@@ -144,17 +144,10 @@ def test_what_is_on_record_stands_against_it(
     assert send(program, GOOD | {"confirm_duplicates": "true"}, data).status_code == 201
 
 
-def test_it_asks_for_what_the_form_of_the_page_asks_for(
-    app: Flask, clinician: User, people: People
-) -> None:
-    with app.app_context():
-        clinic.serve("dermoscopy", body_sites=["hand"])
-        tasks, places = queries.offered_reading_tasks(), queries.body_sites()
-        user = people.user(Role.CLINICIAN, sites=[people.site(), people.site()])
-        with app.test_request_context():
-            form = NewCaseForm(actor=user, reading_tasks=tasks, body_sites=places)
+def test_it_asks_for_what_the_form_of_the_page_asks_for() -> None:
+    asked = {name for name, field in getmembers(NewCaseForm) if hasattr(field, "_formfield")}
     names = {PAGE_NAMES.get(name, name) for name in NewCase.model_fields}
-    assert names == form._fields.keys() - {"csrf_token", "form_token"}
+    assert names == asked - {"form_token"}
 
 
 def test_one_of_several_sites_is_named(app: Flask, people: People, clinician: User) -> None:
