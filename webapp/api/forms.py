@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from flask_babel import gettext as _
 from werkzeug.datastructures import MultiDict
 from wtforms import Field
 
@@ -76,7 +77,7 @@ def _as_form(said: NewCase, numbers: Mapping[str, Mapping[str, int]]) -> MultiDi
 
 def _number(name: str, value: str, numbers: Mapping[str, int]) -> int:
     if value not in numbers:
-        known = f"One of: {', '.join(sorted(numbers))}."
+        known = _("One of these: %(known)s.", known=", ".join(sorted(numbers)))
         raise Invalid("bad_input", errors=[{"field": name, "detail": known}])
     return numbers[value]
 
