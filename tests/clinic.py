@@ -13,15 +13,17 @@ from PIL import Image
 
 from tests.factories import SEVERITIES, serving_model
 from webapp import imaging, storage
-from webapp.accounts.models import User
+from webapp.accounts.models import ApiToken, User
+from webapp.accounts.queries import token_hash
 from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, Failure, State
 from webapp.assessments.queries import current_assessment
 from webapp.audit import AuditEvent
 from webapp.cases.models import Case, Sex
 from webapp.catalogue.models import Priority, ReadingTask
-from webapp.db import db
+from webapp.db import db, now
 from webapp.explanations import services as explanations
+from webapp.permissions import Scope
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.services import NewSample, add_samples
 from webapp.triage import services
@@ -159,6 +161,22 @@ def result(
         code_version="test",
         inference_ms=12.0,
     )
+
+
+def token(user: User, *scopes: Scope, **changes: Any) -> str:
+    """The secret of an access token of a user's; it allows everything unless told what."""
+    secret = f"firstlook_{next(_numbers)}"
+    fields: dict[str, Any] = {
+        "user_id": user.id,
+        "name": "a script",
+        "token_sha256": token_hash(secret),
+        "scopes": list(scopes or Scope),
+        "created_at": now() - dt.timedelta(days=2),
+        "expires_at": now() + dt.timedelta(days=1),
+    }
+    db.session.add(ApiToken(**fields | changes))
+    db.session.commit()
+    return secret
 
 
 def explain(heat_map: bytes) -> None:

@@ -21,6 +21,7 @@ class RowNumber(IntegerConverter):
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the web application: the core, sign-in, security, pages and error pages."""
     from webapp.accounts.views import blueprint as accounts_pages
+    from webapp.api.views import blueprint as api
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.exports.views import blueprint as exports_pages
     from webapp.guidance.views import blueprint as guidance_pages
@@ -37,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     rendering.init_app(app)
     for blueprint in (
         accounts_pages,
+        api,
         explanations_pages,
         exports_pages,
         guidance_pages,
@@ -47,4 +49,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     ):
         app.register_blueprint(blueprint)
     app.cli.add_command(demo)
+    security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app

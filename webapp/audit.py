@@ -106,13 +106,14 @@ def record(
 
 
 def record_all(*, actor: Actor | None, entries: Iterable[Entry]) -> None:
-    """As `record`, several rows in one statement.
+    """As `record`, several rows in one statement. What was done with an access token names it.
 
     Raises:
         RuntimeError: outside a transaction.
     """
     if not in_transaction():
         raise RuntimeError("audit.record() needs a transaction()")
+    token = {"token_id": g.token_id} if has_request_context() and "token_id" in g else {}
     session = db.session
     session.flush()  # a subject that was just added has its number from here on
     hold(Lock.RECORD)
@@ -129,7 +130,7 @@ def record_all(*, actor: Actor | None, entries: Iterable[Entry]) -> None:
             "subject_type": entry.subject.__class__.__name__ if entry.subject is not None else None,
             "subject_id": getattr(entry.subject, "id", None),
             "site_id": entry.site_id if entry.site_id is not None else _site_of(entry.subject),
-            "detail": json.loads(json.dumps(entry.detail, default=str)),
+            "detail": json.loads(json.dumps({**entry.detail, **token}, default=str)),
             "request_id": g.get("request_id") if has_request_context() else None,
             "remote_address": request.remote_addr if has_request_context() else None,
             "previous_mac": last_mac,

@@ -1,6 +1,8 @@
 """What is shown when something is refused or fails: a page, or JSON where it is asked for."""
 
 import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from flask import (
     Flask,
@@ -56,6 +58,13 @@ _WORDS = {
     500: (_l("Something went wrong"), _l("This is our fault, not yours. Nothing was half-done.")),
     503: (_l("Out of service"), _l("The service cannot answer just now. Try again in a moment.")),
 }
+_API_SENTENCES = {
+    400: _l("What was sent is incomplete or damaged."),
+    401: _l("Send an access token that has not ended, as “Authorization: Bearer …”."),
+    409: _l("This has changed meanwhile, or is not in a state that allows this."),
+    415: _l("This is not of the media type that the document of this API names."),
+    422: _l("This cannot be accepted as it is."),
+}
 _CSRF_SENTENCE = _l(
     "The page was open for too long, or you signed in again since. Load it again and send it anew."
 )
@@ -75,6 +84,32 @@ def wants_json() -> bool:
     """The client prefers JSON to a page."""
     accepted = request.accept_mimetypes
     return accepted["application/json"] > accepted["text/html"]
+
+
+def is_api() -> bool:
+    """The request is for a program, whatever it says that it prefers."""
+    return request.path.startswith("/api/")
+
+
+def problem(
+    status: int, *, code: str = "", detail: str = "", errors: Sequence[Mapping[str, str]] = ()
+) -> Response:
+    """An answer of the API that says what is wrong, as RFC 9457 has it; unless a code and words are
+    given, those of the status. `errors` says it field by field."""
+    known = HTTPStatus(status)
+    usual = _API_SENTENCES.get(status) or _WORDS.get(status, _WORDS[500])[1]
+    response = jsonify(
+        type="about:blank",
+        title=known.phrase,
+        status=status,
+        detail=detail or str(usual),
+        code=code or known.name.lower(),
+        request_id=g.get("request_id"),
+        errors=list(errors),
+    )
+    response.status_code = status
+    response.content_type = "application/problem+json"
+    return response
 
 
 def is_case_sent() -> bool:
@@ -135,6 +170,8 @@ def _failed() -> Response:
 
 
 def _answer(status: int, sentence: str | None = None) -> Response:
+    if is_api():
+        return problem(status, detail=sentence or "")
     title, usual_sentence = _WORDS.get(status, _WORDS[500 if status >= 500 else 400])
     words = {"title": str(title), "sentence": sentence or str(usual_sentence)}
     if wants_json():

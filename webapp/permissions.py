@@ -48,6 +48,33 @@ class Role(enum.StrEnum):
         return _GRANTS[self]
 
 
+class Scope(enum.StrEnum):
+    """What a program with a token may do, as far as its user may."""
+
+    CASES_READ = "cases:read"
+    CASES_WRITE = "cases:write"
+    REVIEWS_WRITE = "reviews:write"
+
+    @property
+    def label(self) -> str:
+        return _SCOPE_LABELS[self]
+
+    @property
+    def permission(self) -> Permission:
+        """What its user needs for it to be worth anything."""
+        return _SCOPE_PERMISSIONS[self]
+
+
+_SCOPE_LABELS = {
+    Scope.CASES_READ: _l("Read cases, and what was found in them"),
+    Scope.CASES_WRITE: _l("Send cases"),
+    Scope.REVIEWS_WRITE: _l("Sign decisions in your name"),
+}
+_SCOPE_PERMISSIONS = {
+    Scope.CASES_READ: Permission.VIEW_CASES,
+    Scope.CASES_WRITE: Permission.SUBMIT_CASES,
+    Scope.REVIEWS_WRITE: Permission.REVIEW_CASES,
+}
 _LABELS = {
     Role.CLINICIAN: _l("Clinician"),
     Role.REVIEWER: _l("Second reader"),

@@ -21,6 +21,8 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import select
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import error_pages, imaging
@@ -178,6 +180,24 @@ def _let_images_pass() -> None:
 
 @login_manager.request_loader
 def _load_user(_request: object) -> User | None:
+    """Who acts: on a page the user of the session's cookie; in the API, which needs no CSRF token
+    for that reason, the user of the access token, and never of a cookie."""
+    return _user_of_token() if error_pages.is_api() else _user_of_session()
+
+
+def _user_of_token() -> User | None:
+    sent = request.authorization
+    if sent is None or sent.type != "bearer" or not sent.token:
+        return None
+    token = services.use_token(secret=sent.token, remote_address=request.remote_addr or "")
+    if token is None:
+        return None
+    g.api_token = token
+    g.token_id = token.id  # for the record
+    return token.user
+
+
+def _user_of_session() -> User | None:
     token = session.get("token")
     user_session = queries.live_session(token) if token else None
     if user_session is None:
@@ -195,6 +215,8 @@ def _unauthorized() -> ResponseReturnValue:
     Back to the page, without its query: that may hold an identifier, and addresses end up in the
     history of browsers and in the logs of proxies.
     """
+    if error_pages.is_api():
+        raise Unauthorized(www_authenticate=WWWAuthenticate("bearer", {"realm": "firstlook"}))
     if error_pages.is_case_sent():
         error_pages.say_case_not_sent()
     if _view_is("is_poll") or error_pages.wants_json() or "HX-Request" in request.headers:
@@ -214,7 +236,7 @@ def _ask_for_own_password() -> ResponseReturnValue | None:
         return None
     if not (current_user.is_authenticated and current_user.password_is_one_time):
         return None
-    if _view_is("is_poll") or error_pages.wants_json():
+    if _view_is("is_poll") or error_pages.is_api() or error_pages.wants_json():
         raise Forbidden("one_time_password")
     return redirect(url_for("accounts.account"), 303)
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher, Type, extract_parameters
 from flask import Flask
 
+from tests import clinic
 from tests.conftest import PASSWORD, People
 from webapp.accounts import passwords, queries, services
 from webapp.accounts.models import SignInFailure, User, UserSession
@@ -705,3 +706,45 @@ def test_who_is_not_there_is_not_found(core: Flask, people: People) -> None:
 
 def test_every_reason_has_its_sentence() -> None:
     assert all(str(reason.label).endswith(".") for reason in Reason)
+
+
+# Access tokens
+
+
+@pytest.mark.parametrize("ending", ["change_password", "set_password", "reset_password", "disable"])
+def test_what_ends_sessions_for_good_ends_access_tokens(
+    core: Flask, people: People, ending: str
+) -> None:
+    people.administrator()
+    user = people.clinician()
+    secret = clinic.token(user)
+    assert services.use_token(secret=secret, remote_address=ADDRESS)
+    match ending:
+        case "change_password":
+            services.change_password(
+                actor=user,
+                current_password=PASSWORD,
+                new_password="another good one",
+                remote_address=ADDRESS,
+            )
+        case "set_password":
+            services.set_password(actor=None, user=user, password="another good one")
+        case "reset_password":
+            services.reset_password(actor=None, user=user)
+        case "disable":
+            services.disable_user(actor=None, user=user)
+            services.enable_user(actor=None, user=user)
+    assert services.use_token(secret=secret, remote_address=ADDRESS) is None
+    assert queries.api_tokens(user) == []
+
+
+def test_wrong_tokens_are_throttled_and_right_ones_are_not(core: Flask, people: People) -> None:
+    secret = clinic.token(people.clinician())
+    for _ in range(services.WRONG_TOKENS_PER_ADDRESS):
+        assert services.use_token(secret="firstlook_wrong", remote_address=ADDRESS) is None
+    with pytest.raises(Throttled) as caught:
+        services.use_token(secret="firstlook_wrong", remote_address=ADDRESS)
+    assert 0 < caught.value.facts["retry_after_seconds"] <= 900
+    assert len(clinic.recorded("token.refused")) == services.WRONG_TOKENS_PER_ADDRESS
+    assert services.use_token(secret=secret, remote_address=ADDRESS)
+    assert services.use_token(secret="firstlook_wrong", remote_address="192.0.2.9") is None

@@ -1,11 +1,14 @@
-"""People at their browsers."""
+"""People at their browsers, and their programs."""
 
+import dataclasses
+import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from tests import clinic
 from tests.conftest import Application, Browser, People
@@ -15,9 +18,10 @@ from webapp.app import create_app
 from webapp.assessments.models import AssessedImage
 from webapp.cases.models import Case
 from webapp.config import Settings
-from webapp.db import db
+from webapp.db import db, now
 from webapp.explanations import services as explanations
 from webapp.explanations.models import Explanation
+from webapp.permissions import Role, Scope
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -103,6 +107,62 @@ def turned_away(
                 assert office.client.post(path).status_code == 400
 
     return post
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program that acts with an access token, or without any."""
+
+    client: FlaskClient
+    secret: str
+
+    def get(self, path: str, **kwargs: Any) -> Any:
+        return self.client.get(path, headers=self._headers(), **kwargs)
+
+    def post(self, path: str, *, key: str = "key-1", **kwargs: Any) -> Any:
+        headers = self._headers() | {"Idempotency-Key": key}
+        return self.client.post(path, headers=headers, **kwargs)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+
+
+@pytest.fixture
+def program(app: Flask, clinician: User) -> Program:
+    """A program of the clinician's that may do everything they may."""
+    with app.app_context():
+        return Program(app.test_client(), clinic.token(clinician))
+
+
+@pytest.fixture
+def programs_refused(
+    app: Flask, clinician: User, people: People, desk: Browser
+) -> Callable[[str, str, Scope], None]:
+    """Asks for something of the API as each of those who may not, who must be told so."""
+
+    def ask(method: str, path: str, scope: Scope) -> None:
+        others = [other for other in Scope if other is not scope]
+        hour = dt.timedelta(hours=1)
+        with app.app_context():
+            disabled = people.user(Role.CLINICIAN, sites=[people.site()], disabled_at=now())
+            clients = {
+                "no token": ("", 401),
+                "no such token": ("firstlook_wrong", 401),
+                "an expired token": (clinic.token(clinician, expires_at=now() - hour), 401),
+                "a revoked token": (clinic.token(clinician, revoked_at=now() - hour), 401),
+                "of a disabled user": (clinic.token(disabled), 401),
+                "without the scope": (clinic.token(clinician, *others), 403),
+                "of one without the role": (clinic.token(people.administrator()), 403),
+            }
+        for name, (secret, status) in clients.items():
+            # The client has the session cookie of someone who may: it must not count.
+            answer = getattr(Program(desk.client, secret), method)(path)
+            assert (name, answer.status_code) == (name, status)
+            assert answer.content_type == "application/problem+json"
+            assert answer.json["status"] == status
+            assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+    return ask
 
 
 @pytest.fixture

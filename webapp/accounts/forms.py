@@ -1,8 +1,10 @@
 """Forms of the account and user pages, and the filters of the record."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import (
@@ -19,12 +21,12 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import EqualTo, InputRequired, Length
 
 from webapp.accounts import passwords, queries, services
-from webapp.accounts.models import User
+from webapp.accounts.models import ApiToken, User
 from webapp.accounts.queries import RecordFilters
 from webapp.accounts.reasons import Reason
 from webapp.accounts.record import ACTIONS
-from webapp.errors import Invalid
-from webapp.permissions import Role
+from webapp.errors import Conflict, Invalid
+from webapp.permissions import Role, Scope
 
 _FIELD_OF = {
     Reason.WRONG_PRESENT_PASSWORD: "current_password",
@@ -41,7 +43,10 @@ _FIELD_OF = {
     Reason.LAST_ADMINISTRATOR: "roles",
     Reason.SITE_NEEDED: "site_ids",
     Reason.SITE_TAKEN: "name",
+    Reason.SCOPE_NEEDED: "scopes",
+    Reason.LIFETIME: "days",
 }
+TOKEN_DAYS = (7, 30, 90, 365)
 
 
 class AccountsForm(FlaskForm):
@@ -92,6 +97,48 @@ class PasswordForm(AccountsForm):
         if field.data == self.current_password.data:
             broken.append(Reason.PASSWORD_UNCHANGED)
         field.errors = [*field.errors, *(reason.label for reason in broken)]
+
+
+class TokenForm(AccountsForm):
+    """A new access token: what for, and for how long."""
+
+    name = StringField(
+        _l("Name"),
+        [_required(), Length(max=ApiToken.name.type.length)],
+        description=_l("What it is for, so that you know it again."),
+    )
+    scopes = SelectMultipleField(
+        _l("It allows"), [InputRequired(Reason.SCOPE_NEEDED.label)], coerce=Scope
+    )
+    days = SelectField(
+        _l("It lasts"),
+        coerce=int,
+        choices=[SelectChoice(days, _l("%(days)s days", days=days)) for days in TOKEN_DAYS],
+        default=90,
+    )
+    current_password = PasswordField(
+        _l("Your password"),
+        [_required()],
+        description=_l("A token outlives this session, so it takes your password to make one."),
+    )
+
+    def __init__(self, *, user: User) -> None:
+        super().__init__()
+        allowed = (scope for scope in Scope if user.can(scope.permission))
+        self.scopes.choices = [SelectChoice(scope, scope.label) for scope in allowed]
+
+    def lifetime(self) -> dt.timedelta:
+        """How long the token is to last, once the form is valid."""
+        return dt.timedelta(days=self.days.data)
+
+    def explain(self, conflict: Conflict) -> None:
+        """Say what stands against one more."""
+        self.form_errors.append(
+            _(
+                "You have %(limit)s access tokens already. Revoke one first.",
+                limit=conflict.facts["limit"],
+            )
+        )
 
 
 class NewUserForm(AccountsForm):

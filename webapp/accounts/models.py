@@ -1,12 +1,12 @@
-"""Sites, users, their roles, and their sessions."""
+"""Sites, users, their roles, their sessions and their access tokens."""
 
 import datetime as dt
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, String, Table, false
+from sqlalchemy import JSON, CheckConstraint, Column, ForeignKey, String, Table, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from webapp.db import Base, value_enum
-from webapp.permissions import Permission, Role
+from webapp.db import Base, now, value_enum
+from webapp.permissions import Permission, Role, Scope
 
 user_sites = Table(
     "user_sites",
@@ -98,6 +98,42 @@ class UserSession(Base):
     last_active_at: Mapped[dt.datetime]
 
     user: Mapped[User] = relationship(lazy="joined")
+
+
+class ApiToken(Base):
+    """What a program acts with in a user's name, known by the hash of a secret that was shown once.
+
+    The row stays when the token has ended: the record speaks of it.
+    """
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (CheckConstraint("expires_at > created_at", name="expires_after_it_was_made"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str] = mapped_column(String(80))
+    """What the user calls it, to know it again."""
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[dt.datetime]
+    expires_at: Mapped[dt.datetime]
+    last_used_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]
+
+    user: Mapped[User] = relationship(lazy="joined")
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at <= now()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a program can act with it."""
+        return self.revoked_at is None and not self.has_expired and self.user.is_active
+
+    @property
+    def scope_labels(self) -> list[str]:
+        return [str(Scope(scope).label) for scope in self.scopes]
 
 
 class SignInFailure(Base):

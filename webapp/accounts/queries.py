@@ -1,4 +1,4 @@
-"""Reads of users, sites and sessions."""
+"""Reads of users, sites, sessions and access tokens."""
 
 import datetime as dt
 import hashlib
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
-from webapp.accounts.models import Site, User, UserSession
+from webapp.accounts.models import ApiToken, Site, User, UserSession
 from webapp.audit import AuditEvent
 from webapp.config import current_settings
 from webapp.db import db, now
@@ -103,7 +103,10 @@ def site_named(name: str) -> Site | None:
 
 
 def token_hash(token: str) -> str:
-    """What is stored of a session's token: the database alone lets nobody in."""
+    """What is stored of a session's or a program's token: the database alone lets nobody in.
+
+    A token is 256 random bits, so a quick hash is enough: there is nothing to guess.
+    """
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -128,6 +131,24 @@ def seconds_left(session: UserSession) -> int:
 
 def idle_limit() -> dt.timedelta:
     return dt.timedelta(minutes=current_settings().idle_minutes)
+
+
+def api_token(token: str) -> ApiToken | None:
+    """The access token with this secret, even if it has ended."""
+    return db.session.scalar(
+        select(ApiToken)
+        .where(ApiToken.token_sha256 == token_hash(token))
+        .execution_options(populate_existing=True)
+    )
+
+
+def api_tokens(user: User) -> Sequence[ApiToken]:
+    """A user's own that were not revoked, the latest first; expired ones are among them."""
+    return db.session.scalars(
+        select(ApiToken)
+        .where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None))
+        .order_by(ApiToken.id.desc())
+    ).all()
 
 
 def one_time_password_expired(user: User) -> bool:

@@ -25,6 +25,8 @@ class Reason(enum.StrEnum):
     OWN_ROLES = "own_roles"
     OWN_ACCOUNT = "own_account"
     LAST_ADMINISTRATOR = "last_administrator"
+    SCOPE_NEEDED = "scope_needed"
+    LIFETIME = "lifetime"
 
     @property
     def label(self) -> str:
@@ -52,5 +54,7 @@ _REASON_LABELS = {
     Reason.SITE_TAKEN: _l("There is a site of this name already."),
     Reason.OWN_ROLES: _l("You cannot change your own roles. Ask another administrator."),
     Reason.OWN_ACCOUNT: _l("You cannot disable your own account. Ask another administrator."),
+    Reason.SCOPE_NEEDED: _l("Choose what the token allows, of what you may do yourself."),
+    Reason.LIFETIME: _l("A token lasts for a year at most."),
     Reason.LAST_ADMINISTRATOR: _l("The last administrator cannot be disabled or lose the role."),
 }

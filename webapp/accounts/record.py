@@ -13,6 +13,9 @@ ACTIONS = {
     "account.sign_in_refused": _l("Was refused at sign-in"),
     "account.signed_out": _l("Signed out"),
     "account.password_changed": _l("Changed the own password"),
+    "token.created": _l("Made an access token"),
+    "token.revoked": _l("Revoked an access token"),
+    "token.refused": _l("Was refused with an access token"),
     "user.created": _l("Added a user"),
     "user.renamed": _l("Renamed a user"),
     "user.disabled": _l("Disabled a user"),
@@ -39,6 +42,7 @@ ACTIONS = {
     "patient.corrected": _l("Corrected a patient's particulars"),
     "image.opened": _l("Opened an image"),
     "report.exported": _l("Took a report out"),
+    "result.exported": _l("Took a result out through the API"),
     "case.exported": _l("Took a list of cases out"),
     "duplicates.shown": _l("Was shown images that are filed for another patient"),
     "impression.saved": _l("Saved an own impression"),
@@ -65,6 +69,7 @@ ACTIONS = {
     ANCHORS_STARTED: _l("Began the anchors of the record"),
 }
 _SUBJECTS = {
+    "ApiToken": _l("Access token"),
     "User": _l("User"),
     "Site": _l("Site"),
     "Patient": _l("Patient"),
@@ -83,7 +88,7 @@ _SUBJECTS = {
     "Allowance": _l("Waiting times"),
 }
 
-_NOT_OF_PATIENTS = {None, "User", "Site", "ModelVersion", "Finding", "Allowance"}
+_NOT_OF_PATIENTS = {None, "ApiToken", "User", "Site", "ModelVersion", "Finding", "Allowance"}
 _SAYS_NOTHING_OF_A_PATIENT = {
     "assessment_id",
     "attempt",
@@ -96,6 +101,7 @@ _SAYS_NOTHING_OF_A_PATIENT = {
     "patient_id",
     "reading_task",
     "to_user_id",
+    "token_id",
     "version",
 }
 

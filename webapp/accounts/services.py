@@ -1,4 +1,4 @@
-"""Signing in and out, passwords, and what administrators do to users and sites."""
+"""Signing in and out, passwords, access tokens, and what administrators do to users and sites."""
 
 import datetime as dt
 import hashlib
@@ -14,7 +14,14 @@ from sqlalchemy.exc import IntegrityError
 
 from webapp import audit
 from webapp.accounts import queries
-from webapp.accounts.models import SignInFailure, Site, User, UserRole, UserSession
+from webapp.accounts.models import (
+    ApiToken,
+    SignInFailure,
+    Site,
+    User,
+    UserRole,
+    UserSession,
+)
 from webapp.accounts.passwords import (
     check_rules,
     hash_password,
@@ -24,8 +31,8 @@ from webapp.accounts.passwords import (
 )
 from webapp.accounts.reasons import Reason
 from webapp.db import Lock, db, hold, now, transaction
-from webapp.errors import Invalid, Throttled
-from webapp.permissions import Permission, Role
+from webapp.errors import Conflict, Invalid, NotFound, Throttled
+from webapp.permissions import Permission, Role, Scope
 
 NAME_LENGTH_MAX = 120
 USERNAME = re.compile(r"[a-z0-9][a-z0-9._@-]{1,79}")
@@ -39,13 +46,20 @@ FAILURES_PER_USER = 30
 FAILURES_PER_ADDRESS = 30
 ACTIVITY_STEP = dt.timedelta(seconds=30)
 
+TOKEN_MARK = "firstlook_"
+"""What every access token begins with, so that tools which look for lost secrets know one."""
+TOKEN_LIFETIME_MAX = dt.timedelta(days=366)
+TOKENS_MAX = 20
+WRONG_TOKENS_PER_ADDRESS = 30
+
 # Passwords
 
 
 def change_password(
     *, actor: User, current_password: str, new_password: str, remote_address: str
 ) -> str:
-    """Give oneself another password; ends all of one's sessions and returns a new one's token.
+    """Give oneself another password; ends all of one's sessions and access tokens, and returns a
+    new session's token.
 
     Raises:
         Throttled: too many wrong passwords lately.
@@ -65,6 +79,7 @@ def change_password(
         _forget_attempts(username=user.username, remote_address=remote_address)
         _set_own_password(user, password_hash)
         _end_sessions(user)
+        _end_tokens(user)
         token = _start_session(user)
         audit.record(actor=user, action="account.password_changed", subject=user)
     return token
@@ -90,7 +105,8 @@ def _try_own_password(actor: User, password: str, remote_address: str) -> None:
 
 
 def set_password(*, actor: User | None, user: User, password: str) -> None:
-    """Give a user a lasting password, as the command line does; ends all of their sessions.
+    """Give a user a lasting password, as the command line does; ends all of their sessions and
+    access tokens.
 
     Raises:
         Invalid: it breaks a rule.
@@ -101,11 +117,13 @@ def set_password(*, actor: User | None, user: User, password: str) -> None:
         user = _locked(user)
         _set_own_password(user, password_hash)
         _end_sessions(user)
+        _end_tokens(user)
         audit.record(actor=actor, action="account.password_changed", subject=user)
 
 
 def reset_password(*, actor: User | None, user: User) -> str:
-    """Make a one-time password, which is returned this once; ends all of the user's sessions."""
+    """Make a one-time password, which is returned this once; ends all of the user's sessions and
+    access tokens."""
     password = new_one_time_password()
     password_hash = hash_password(password)
     with transaction():
@@ -115,6 +133,7 @@ def reset_password(*, actor: User | None, user: User) -> str:
         user.password_issued_by_id = actor.id if actor else None
         user.password_changed_at = now()
         _end_sessions(user)
+        _end_tokens(user)
         audit.record(actor=actor, action="user.password_reset", subject=user)
     return password
 
@@ -231,6 +250,114 @@ def _record_refusal(user: User | None, reason: Reason, *, throttled: bool = Fals
             reason=reason,
             throttled=throttled,
         )
+
+
+# Access tokens
+
+
+def create_token(
+    *,
+    actor: User,
+    name: str,
+    scopes: Collection[Scope],
+    lifetime: dt.timedelta,
+    password: str,
+    remote_address: str,
+) -> str:
+    """Make an access token for a program; returns its secret, which is not kept.
+
+    It outlives the session in which it is made, so that takes the password.
+
+    Raises:
+        Throttled: too many wrong passwords lately.
+        Invalid: the password is wrong, or with another `Reason`.
+        Conflict: `too_many_tokens`: the actor has `limit` of them.
+    """
+    name = _checked_name(name, ApiToken.name.type.length)
+    if not scopes or not all(actor.can(scope.permission) for scope in scopes):
+        raise Invalid(Reason.SCOPE_NEEDED)
+    if not dt.timedelta() < lifetime <= TOKEN_LIFETIME_MAX:
+        raise Invalid(Reason.LIFETIME)
+    checked_hash = actor.password_hash
+    check_own_password(actor=actor, password=password, remote_address=remote_address)
+    secret = TOKEN_MARK + secrets.token_urlsafe(32)
+    moment = now()
+    with transaction():
+        user = _locked(actor)
+        if user.disabled_at is not None or user.password_hash != checked_hash:
+            raise Invalid(Reason.WRONG_PRESENT_PASSWORD)  # changed while it was checked
+        if len(queries.api_tokens(user)) >= TOKENS_MAX:
+            raise Conflict("too_many_tokens", limit=TOKENS_MAX)
+        token = ApiToken(
+            user=user,
+            name=name,
+            token_sha256=queries.token_hash(secret),
+            scopes=sorted(scopes),
+            created_at=moment,
+            expires_at=moment + lifetime,
+        )
+        db.session.add(token)
+        audit.record(
+            actor=actor,
+            action="token.created",
+            subject=token,
+            scopes=token.scopes,
+            expires_at=token.expires_at.isoformat(timespec="seconds"),
+        )
+    return secret
+
+
+def revoke_token(*, actor: User, token_id: int) -> None:
+    """End one of one's own access tokens.
+
+    Raises:
+        NotFound: the actor has no such token.
+    """
+    with transaction():
+        token = db.session.get(ApiToken, token_id, with_for_update={"of": ApiToken})
+        if token is None or token.user_id != actor.id or token.revoked_at is not None:
+            raise NotFound("token", token_id=token_id)
+        token.revoked_at = now()
+        audit.record(actor=actor, action="token.revoked", subject=token)
+
+
+def use_token(*, secret: str, remote_address: str) -> ApiToken | None:
+    """The access token with this secret, counted as used; None if there is none or it has ended.
+
+    Nobody guesses one, so a right one is never kept waiting, whatever its neighbours at the same
+    address send. What is limited is how much wrong ones can write.
+
+    Raises:
+        Throttled: it is wrong, as too many from this address were lately.
+    """
+    token = queries.api_token(secret)
+    if token is None or not token.is_live:
+        _refuse_token(token, remote_address)
+        return None
+    moment = now()
+    if token.last_used_at is None or moment - token.last_used_at >= ACTIVITY_STEP:
+        with transaction():
+            token.last_used_at = moment
+    return token
+
+
+def _refuse_token(token: ApiToken | None, remote_address: str) -> None:
+    subject = f"token {_address_subject(remote_address)}"
+    moment = now()
+    free_at = _free_at(subject, WRONG_TOKENS_PER_ADDRESS)
+    if free_at is not None and free_at > moment:
+        raise Throttled(retry_after_seconds=math.ceil((free_at - moment).total_seconds()))
+    with transaction():
+        db.session.add(SignInFailure(subject=subject, failed_at=moment))
+        audit.record(actor=None, action="token.refused", subject=token)
+
+
+def _end_tokens(user: User) -> None:
+    db.session.execute(
+        update(ApiToken)
+        .where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=now())
+    )
 
 
 # Throttling
@@ -416,7 +543,8 @@ def update_user(
 
 
 def disable_user(*, actor: User | None, user: User) -> None:
-    """Let a user no longer sign in, and end all of their sessions. Nothing if they are disabled.
+    """Let a user no longer sign in, and end all of their sessions and access tokens. Nothing if
+    they are disabled.
 
     Raises:
         Invalid: it is the actor's own account, or that of the last administrator.
@@ -431,6 +559,7 @@ def disable_user(*, actor: User | None, user: User) -> None:
             return
         user.disabled_at = now()
         _end_sessions(user)
+        _end_tokens(user)
         audit.record(actor=actor, action="user.disabled", subject=user)
 
 
@@ -526,11 +655,11 @@ def _give_roles(user: User, roles: Collection[Role]) -> None:
     user.user_roles = kept + added
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: str, length_max: int = NAME_LENGTH_MAX) -> str:
     """The name as it is kept: in one line, and without characters that nobody sees."""
     name = "".join(character for character in " ".join(name.split()) if character.isprintable())
     name = name.strip()
-    if not 1 <= len(name) <= NAME_LENGTH_MAX:
+    if not 1 <= len(name) <= length_max:
         raise Invalid(Reason.NAME_NEEDED)
     return name
 

@@ -1,5 +1,7 @@
 """Signing in and out, one's own account, and the users and the record that administrators keep."""
 
+from typing import Any
+
 from flask import (
     Blueprint,
     flash,
@@ -26,13 +28,14 @@ from webapp.accounts.forms import (
     SignInForm,
     SiteForm,
     SiteSettingsForm,
+    TokenForm,
     UserForm,
 )
 from webapp.accounts.reasons import Reason
 from webapp.accounts.record import action_words, actor_words, shown_detail, subject_words
 from webapp.audit import last_anchored_at, record_look
-from webapp.errors import Invalid, Throttled
-from webapp.permissions import Permission, poll, public, require, signed_in
+from webapp.errors import Conflict, Invalid, Throttled
+from webapp.permissions import Permission, poll, public, require, signed_in, signed_in_user
 from webapp.security import begin_session, own_path
 
 blueprint = Blueprint("accounts", __name__)
@@ -80,10 +83,10 @@ def sign_out() -> ResponseReturnValue:
 @blueprint.route("/account", methods=["GET", "POST"])
 @signed_in
 def account() -> ResponseReturnValue:
-    """Who one is, and changing one's password."""
+    """Who one is, changing one's password, and the access tokens of one's programs."""
     form = PasswordForm(username=current_user.username)
     if not form.is_submitted():
-        return _page("accounts/account.html", form=form)
+        return _account_page(form)
     was_one_time = current_user.password_is_one_time
     remote_address = request.remote_addr or ""
     try:
@@ -94,7 +97,7 @@ def account() -> ResponseReturnValue:
                     password=form.current_password.data,
                     remote_address=remote_address,
                 )
-            return _page("accounts/account.html", form=form)
+            return _account_page(form)
         token = services.change_password(
             actor=current_user,
             current_password=form.current_password.data,
@@ -102,13 +105,49 @@ def account() -> ResponseReturnValue:
             remote_address=remote_address,
         )
     except Throttled as error:
-        return _throttled("accounts/account.html", form, error)
+        return _throttled("accounts/account.html", form, error, **_account_facts())
     except Invalid as error:
         form.refuse(error)
-        return _page("accounts/account.html", form=form)
+        return _account_page(form)
     begin_session(token)
     flash(_("Your password was changed."), "good")
     return redirect(url_for("triage.home" if was_one_time else "accounts.account"), 303)
+
+
+@blueprint.route("/account/tokens/new", methods=["GET", "POST"])
+@require(Permission.VIEW_CASES)
+def new_token() -> ResponseReturnValue:
+    """Make an access token; answers with its secret, this once."""
+    form = TokenForm(user=signed_in_user())
+    if not form.validate_on_submit():
+        return _page("accounts/token_form.html", form=form)
+    try:
+        secret = services.create_token(
+            actor=signed_in_user(),
+            name=form.name.data,
+            scopes=form.scopes.data,
+            lifetime=form.lifetime(),
+            password=form.current_password.data,
+            remote_address=request.remote_addr or "",
+        )
+    except Throttled as error:
+        return _throttled("accounts/token_form.html", form, error)
+    except Invalid as error:
+        form.refuse(error)
+        return _page("accounts/token_form.html", form=form)
+    except Conflict as conflict:
+        form.explain(conflict)
+        return _page("accounts/token_form.html", form=form)
+    return render_template("accounts/token.html", name=form.name.data, secret=secret)
+
+
+@blueprint.post("/account/tokens/<int:token_id>/revoke")
+@signed_in
+def revoke_token(token_id: int) -> ResponseReturnValue:
+    """End an access token."""
+    services.revoke_token(actor=signed_in_user(), token_id=token_id)
+    flash(_("The access token is revoked. What uses it is refused from now on."), "good")
+    return redirect(url_for("accounts.account"), 303)
 
 
 @blueprint.get("/session")
@@ -273,6 +312,15 @@ def audit() -> ResponseReturnValue:
     )
 
 
+def _account_page(form: PasswordForm) -> ResponseReturnValue:
+    return _page("accounts/account.html", form=form, **_account_facts())
+
+
+def _account_facts() -> dict[str, Any]:
+    """What the account page shows beside its form."""
+    return {"tokens": queries.api_tokens(signed_in_user())}
+
+
 def _users_page(new_site_form: SiteForm) -> ResponseReturnValue:
     return _page(
         "accounts/users.html",
@@ -288,7 +336,9 @@ def _page(template: str, *, form: AccountsForm, **context: object) -> ResponseRe
     return render_template(template, form=form, **context), 422 if form.errors else 200
 
 
-def _throttled(template: str, form: AccountsForm, error: Throttled) -> ResponseReturnValue:
+def _throttled(
+    template: str, form: AccountsForm, error: Throttled, **context: object
+) -> ResponseReturnValue:
     seconds = error.facts["retry_after_seconds"]
     minutes = -(-seconds // 60)
     form.form_errors.append(
@@ -298,6 +348,6 @@ def _throttled(template: str, form: AccountsForm, error: Throttled) -> ResponseR
             minutes,
         )
     )
-    response = make_response(render_template(template, form=form), error.status)
+    response = make_response(render_template(template, form=form, **context), error.status)
     response.headers["Retry-After"] = str(seconds)
     return response

@@ -1,10 +1,12 @@
 """A list of cases as CSV that a spreadsheet opens without running any of it."""
 
 import csv
+import datetime as dt
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from webapp.assessments.models import State
 from webapp.triage.queries import Row
 
 COLUMNS = (
@@ -32,9 +34,10 @@ RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
 def as_csv(rows: Sequence[Row]) -> str:
     """One line a case, findings by their codes, times in UTC; a blank cell is what nobody said."""
     stream = io.StringIO()
-    writer = csv.writer(stream)
-    writer.writerow(COLUMNS)
-    writer.writerows([harmless(cell) for cell in _cells(row)] for row in rows)
+    writer = csv.DictWriter(stream, COLUMNS)
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: harmless(_cell(fact)) for name, fact in facts(row).items()})
     return stream.getvalue()
 
 
@@ -44,25 +47,40 @@ def harmless(cell: Any) -> str:
     return f"'{text}" if text.startswith(RUN_BY_SPREADSHEETS) else text
 
 
-def _cells(row: Row) -> Iterator[Any]:
-    """What the reader may not be told before an own impression is blank."""
+def facts(row: Row) -> dict[str, Any]:
+    """What may be told of a case, by the names of the columns. What the reader may not be told
+    before an own impression is None, and so is the finding that a model named and held back."""
     case, assessment = row.case, row.assessment
     review = row.review if row.shows_answer else None
-    finding = assessment.finding if row.shows_answer else None
-    probability = assessment.probability if row.shows_answer else None
-    yield case.id
-    yield case.patient.identifier
-    yield case.patient.site.name
-    yield case.reading_task.code
-    yield case.submitted_at.isoformat(timespec="seconds")
-    yield case.priority
-    yield assessment.priority
-    yield row.told_state or "ready"
-    yield finding.code if finding else None
-    yield None if probability is None else f"{probability:.4f}"
-    yield review.status if review else None
-    yield review.decision if review else None
-    yield review.finding.code if review and review.finding else None
-    yield review.reviewer.full_name if review else None
-    yield review.signed_at.isoformat(timespec="seconds") if review else None
-    yield "yes" if case.is_demonstration else None
+    is_answered = row.shows_answer and assessment.state is State.COMPLETED
+    finding = assessment.finding if is_answered else None
+    return {
+        "case": case.id,
+        "patient": case.patient.identifier,
+        "site": case.patient.site.name,
+        "reading_task": case.reading_task.code,
+        "submitted_at": case.submitted_at,
+        "priority_requested": case.priority,
+        "priority": assessment.priority,
+        "state": row.told_state or "ready",
+        "finding": finding.code if finding else None,
+        "probability": assessment.probability if is_answered else None,
+        "report_status": review.status if review else None,
+        "decision": review.decision if review else None,
+        "decided_finding": review.finding.code if review and review.finding else None,
+        "reviewer": review.reviewer.full_name if review else None,
+        "signed_at": review.signed_at if review else None,
+        "demonstration": case.is_demonstration,
+    }
+
+
+def _cell(fact: Any) -> Any:
+    match fact:
+        case dt.datetime():
+            return fact.isoformat(timespec="seconds")
+        case bool():
+            return "yes" if fact else None
+        case float():
+            return f"{fact:.4f}"
+        case _:
+            return fact
