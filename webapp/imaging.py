@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 25_000_000
 MAX_IMAGES = 20  # of a case
+MAX_ARCHIVE_BYTES = 100_000_000  # of many of them in a ZIP, which is looked at in memory
 MAX_PIXELS = 50_000_000
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 30_000
