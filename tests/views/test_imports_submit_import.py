@@ -77,7 +77,7 @@ def test_both_files_and_a_site_are_asked_for(app: Flask, browse: type, people: P
         clinic.serve()
         both = people.user(Role.CLINICIAN, sites=[people.site(), people.site()])
     page = browse().sign_in(both).post("/imports").get_data(as_text=True)
-    for sentence in ("Choose the table.", "Choose the archive.", "Choose the patients&#39; site"):
+    for sentence in ("Choose the table.", "Choose the archive.", "Choose the patients' site"):
         assert sentence in page
 
 
