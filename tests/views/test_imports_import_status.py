@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from flask import Flask
 
@@ -14,17 +17,22 @@ def begun(app: Flask, clinician: User) -> Import:
 
 
 def test_it_asks_again_until_there_is_something_to_decide(
-    app: Flask, desk: Browser, begun: Import
+    app: Flask,
+    desk: Browser,
+    begun: Import,
+    record: Callable[..., list[dict[str, Any]]],
 ) -> None:
     path = f"/imports/{begun.id}/status"
     answer = desk.get(path)
     assert answer.headers["Cache-Control"] == "no-store"
     assert f'hx-get="{path}"' in answer.get_data(as_text=True)
+    assert record("import.opened") == []
     with app.app_context():
         imports.work()
     page = desk.get(path).get_data(as_text=True)
     assert "hx-get" not in page
     assert "File 1 case" in page
+    assert len(record("import.opened")) == 1
 
 
 def test_who_is_not_signed_in_is_told(nobody: Browser, begun: Import) -> None:

@@ -44,6 +44,7 @@ def test_it_says_what_can_be_filed_and_what_stands_against_the_rest(
         assert words in page
     (event,) = record("import.opened")
     assert (event["actor_id"], event["subject"]) == (clinician.id, ("Import", checked.id))
+    assert event["detail"] == {"duplicates_shown": 1}
 
 
 def test_a_row_cannot_write_into_the_page(app: Flask, desk: Browser, clinician: User) -> None:

@@ -47,8 +47,9 @@ class Particulars:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Particulars":
-        kinds = {"sex": Sex, "priority": Priority, "side": Laterality}
-        return cls(**{name: kinds.get(name, _as_is)(value) for name, value in plain.items()})
+        kinds: dict[str, Any] = {"sex": Sex, "priority": Priority, "side": Laterality}
+        typed = {name: kind(plain[name]) for name, kind in kinds.items() if name in plain}
+        return cls(**{**plain, **typed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Checker:
     def check(self, values: Mapping[str, str]) -> Checked:
         """Everything that stands against a row; its images are stored if nothing does."""
         problems: list[Problem] = []
-        task = _attempt(problems, lambda: self._reading_task(values.get("reading_task", "")))
+        task = _attempt(problems, self._reading_task, values.get("reading_task", ""))
         uploads = self._uploads(values.get("file", ""), problems)
         body_sites = self._body_sites.get(task.id, ()) if task else ()
         told = self._told(uploads, body_sites, problems)
@@ -125,7 +126,7 @@ class Checker:
         if len(names) > imaging.MAX_IMAGES:
             problems.append(Problem.of(Trouble.TOO_MANY_FILES, limit=imaging.MAX_IMAGES))
             return []
-        uploads = (_attempt(problems, lambda name=name: self._upload(name)) for name in names)
+        uploads = (_attempt(problems, self._upload, name) for name in names)
         return [upload for upload in uploads if upload]
 
     def _upload(self, name: str) -> Upload:
@@ -206,10 +207,10 @@ def _names(checked: Checked) -> set[str]:
     return {image[key] for image in checked.images for key in keys if image[key]}
 
 
-def _attempt(problems: list[Problem], parse: Callable[[], Any]) -> Any:
-    """What can be made of something; None, and a problem, where nothing can."""
+def _attempt(problems: list[Problem], parse: Callable[[str], Any], text: str) -> Any:
+    """What can be made of a text; None, and a problem, where nothing can."""
     try:
-        return parse()
+        return parse(text)
     except _Wrong as wrong:
         problems.append(wrong.problem)
         return None
@@ -253,7 +254,7 @@ def _particulars(
         text = values.get(name) or told_texts.get(name)
         if text is None:
             continue
-        said[name] = _attempt(problems, lambda parse=parse, text=text: parse(text))
+        said[name] = _attempt(problems, parse, text)
         told_text = told_texts.get(name)
         if said[name] is not None and told_text not in (None, str(said[name])):
             facts = {"column": name, "told": told_text}
@@ -348,7 +349,3 @@ def _note(text: str) -> str:
     if len(note) > NOTE_LENGTH:
         raise _Wrong(Trouble.NOTE, limit=NOTE_LENGTH)
     return note
-
-
-def _as_is(value: Any) -> Any:
-    return value

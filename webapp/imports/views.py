@@ -13,7 +13,7 @@ from webapp.errors import Conflict
 from webapp.imports import queries, services
 from webapp.imports.forms import ImportForm
 from webapp.imports.models import Import, RowState
-from webapp.imports.problems import Problem
+from webapp.imports.problems import Problem, Trouble
 from webapp.imports.reading import COLUMNS, MAX_ROWS, SEVERAL_FILES
 from webapp.permissions import Permission, poll, require, signed_in_user, takes_archive
 from webapp.rendering import fragment
@@ -80,7 +80,7 @@ def submit_import() -> ResponseReturnValue:
 def one_import(import_id: int) -> ResponseReturnValue:
     """Where an import stands: what was found, what can be decided, what was filed."""
     subject = queries.get_import(actor=signed_in_user(), import_id=import_id)
-    audit.record_look(actor=signed_in_user(), action="import.opened", subject=subject)
+    _record_look(subject)
     return render_template("imports/import.html", **_status(subject))
 
 
@@ -90,6 +90,8 @@ def one_import(import_id: int) -> ResponseReturnValue:
 def import_status(import_id: int) -> ResponseReturnValue:
     """The part of that page that changes by itself."""
     subject = queries.get_import(actor=signed_in_user(), import_id=import_id)
+    if not subject.state.is_open:  # it does not ask again, and shows the rows now
+        _record_look(subject)
     return fragment("imports/_status.html", **_status(subject))
 
 
@@ -117,6 +119,17 @@ def void_import(import_id: int) -> ResponseReturnValue:
         return redirect(url_for("imports.one_import", import_id=subject.id), 303)
     flash(_("The import is cancelled. Nothing of it is kept."), "good")
     return redirect(url_for("imports.imports"), 303)
+
+
+def _record_look(subject: Import) -> None:
+    """Warnings may name other patients: how many were shown is on record."""
+    troubles = [problem["trouble"] for row in subject.rows for problem in row.problems]
+    audit.record_look(
+        actor=signed_in_user(),
+        action="import.opened",
+        subject=subject,
+        duplicates_shown=troubles.count(Trouble.FILED_ELSEWHERE),
+    )
 
 
 def _form_page(form: ImportForm) -> str:
