@@ -21,9 +21,9 @@ from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
 from webapp.explanations import services as explanations
 from webapp.explanations.models import Explanation
+from webapp.imports import services as imports
 from webapp.reproductions import services as reproductions
 from webapp.reproductions.models import Reproduction
-from webapp.imports import services as imports
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from alembic import op
 import webapp.db
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 

@@ -50,6 +50,7 @@ class Minutes:
     def of(cls, allowance: Allowance) -> Self:
         return cls(**{name: getattr(allowance, f"{name}_minutes") for name in cls.__slots__})
 
+
 DICOM_MODALITIES = {
     "blood-cell": ["GM", "SM"],
     "breast-ultrasound": ["US"],

@@ -418,6 +418,7 @@ def _check_filed_again(actor: User, case: Case, identifier: str) -> None:
         actor=actor,
         original_sha256s=[image.original_sha256 for image in case.images],
         stored_sha256s=[image.sha256 for image in case.images],
+        sop_instance_uids=[uid for image in case.images if (uid := image.sop_instance_uid)],
         site_id=case.site_id,
         identifier=identifier,
     )
