@@ -15,6 +15,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -27,6 +28,7 @@ from sqlalchemy import Column, Connection, Date, Enum, Table, func, insert, sele
 from webapp import audit, storage
 from webapp.config import Settings, current_settings
 from webapp.db import UTCDateTime, db, migrate, transaction
+from webapp.errors import NotFound
 
 FORMAT = 1
 MANIFEST, END, ANCHORS, KEYS, ROWS, BLOBS, BUNDLES = (
@@ -76,8 +78,9 @@ def back_up(file: Path) -> dict[str, int]:
                     table.name: _add_rows(archive, connection, table)
                     for table in db.metadata.sorted_tables
                 }
-            for sha256 in storage.hashes():  # none is ever removed that a row names
-                _add(archive, f"{BLOBS}/{sha256}", storage.get(sha256))
+            for sha256 in storage.hashes():
+                with suppress(NotFound):  # the archive of an import that was checked meanwhile
+                    _add(archive, f"{BLOBS}/{sha256}", storage.get(sha256))
             _add_folder(archive, BUNDLES, settings.bundles_dir)
             _add(archive, END, json.dumps(row_counts))  # nothing was cut off
         with open(draft, "rb") as written:

@@ -65,6 +65,7 @@ def _load_models() -> None:
     import webapp.cases.models
     import webapp.catalogue.models
     import webapp.explanations.models
+    import webapp.imports.models
     import webapp.registry.models
     import webapp.reproductions.models
     import webapp.reviews.models

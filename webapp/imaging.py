@@ -23,12 +23,15 @@ from flask_babel import lazy_gettext as _l
 from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.ExifTags import Base as ExifTag
 
+from webapp import dicom
+from webapp.dicom import DicomFacts
 from webapp.errors import ImageRejected
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 25_000_000
 MAX_IMAGES = 20  # of a case
+MAX_ARCHIVE_BYTES = 100_000_000  # of many of them in a ZIP, which is looked at in memory
 MAX_PIXELS = 50_000_000
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 30_000
@@ -58,6 +61,8 @@ class Reason(enum.StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_SMALL = "too_small"
     TOO_LONG = "too_long"
+    MULTI_FRAME = "multi_frame"
+    NO_PICTURE = "no_picture"
 
 
 class Notice(enum.StrEnum):
@@ -70,6 +75,8 @@ class Notice(enum.StrEnum):
     DEPTH_REDUCED = "depth_reduced"
     CONTRAST_STRETCHED = "contrast_stretched"
     COLOURS_CONVERTED = "colours_converted"
+    WINDOW_APPLIED = "window_applied"
+    TEXT_IN_PICTURE = "text_in_picture"
 
     @property
     def label(self) -> str:
@@ -79,7 +86,7 @@ class Notice(enum.StrEnum):
 _SENTENCES = {
     Reason.EMPTY: _l("The file is empty."),
     Reason.TOO_LARGE: _l("The file is larger than %(limit_mb)d MB."),
-    Reason.NOT_ACCEPTED: _l("This is not a JPEG, PNG, WebP, TIFF, BMP or HEIC picture."),
+    Reason.NOT_ACCEPTED: _l("This is not a JPEG, PNG, WebP, TIFF, BMP, HEIC or DICOM picture."),
     Reason.UNREADABLE: _l(
         "The file is damaged or incomplete, or holds its picture in an unusual way. Send the"
         " original again, or save it as PNG first."
@@ -89,9 +96,11 @@ _SENTENCES = {
     Reason.TOO_MANY_PIXELS: _l("The picture has more than %(limit_megapixels)d megapixels."),
     Reason.TOO_SMALL: _l("The picture is narrower than %(limit_px)d pixels."),
     Reason.TOO_LONG: _l("The picture is longer than %(limit_px)d pixels."),
+    Reason.MULTI_FRAME: _l("The DICOM file holds several frames. Send one as a file of its own."),
+    Reason.NO_PICTURE: _l("The DICOM file holds no picture."),
 }
 _FOUND_SENTENCE = _l(
-    "This file is of the kind %(found)s. Send a JPEG, PNG, WebP, TIFF, BMP or HEIC picture."
+    "This file is of the kind %(found)s. Send a JPEG, PNG, WebP, TIFF, BMP, HEIC or DICOM picture."
 )
 _NOTICE_LABELS = {
     Notice.FIRST_PICTURE_KEPT: _l("The file held several pictures; the main one was kept."),
@@ -103,6 +112,10 @@ _NOTICE_LABELS = {
         "Contrast was stretched from the darkest to the brightest value."
     ),
     Notice.COLOURS_CONVERTED: _l("Colours were converted to sRGB."),
+    Notice.WINDOW_APPLIED: _l("Shown through the window that the DICOM file asks for."),
+    Notice.TEXT_IN_PICTURE: _l(
+        "The DICOM file says that text is part of the picture: make sure that it names nobody."
+    ),
 }
 
 
@@ -126,6 +139,13 @@ class CleanImage:
     """JPEG; its long side has at most `THUMBNAIL_SIDE_PX`."""
     original_sha256: str
     notices: tuple[Notice, ...]
+    dicom: DicomFacts | None = None
+    """What the file told, if it was of this kind."""
+
+    @property
+    def sop_instance_uid(self) -> str | None:
+        """What DICOM names the picture by."""
+        return self.dicom.sop_instance_uid if self.dicom else None
 
 
 def clean(data: bytes) -> CleanImage:
@@ -152,6 +172,7 @@ def clean(data: bytes) -> CleanImage:
         thumbnail=thumbnail,
         original_sha256=hashlib.sha256(data).hexdigest(),
         notices=tuple(notice for notice in Notice if notice in upload.notices),
+        dicom=upload.dicom,
     )
 
 
@@ -166,6 +187,10 @@ def _refusals(what: str) -> Iterator[None]:
         yield
     except ImageRejected:
         raise
+    except dicom.Unreadable as error:
+        if error.reason == Reason.TOO_MANY_PIXELS:
+            raise _too_many_pixels() from error
+        raise ImageRejected(Reason(error.reason)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels() from error
     except Exception as error:
@@ -183,14 +208,16 @@ def _too_many_pixels() -> ImageRejected:
 @dataclass(slots=True)
 class _Upload:
     format: str
-    """Pillow's name of the format."""
+    """Pillow's name of the format, or DICOM."""
     data: bytes
     """The file up to the end of its first picture, where the format has such an end."""
     lossy: bool
     notices: set[Notice] = field(default_factory=set)
+    dicom: DicomFacts | None = None
 
 
 _SIGNATURES = {
+    "DICOM": rb".{128}DICM",  # first: the bytes before it may begin like any other kind
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "WEBP": rb"RIFF.{4}WEBP",
@@ -202,7 +229,6 @@ _OTHER_SIGNATURES = {
     "GIF": rb"GIF8",
     "PDF": rb"%PDF-",
     "ZIP": rb"PK\x03\x04",
-    "DICOM": rb".{128}DICM",
     "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "SVG": rb"\s*(<\?xml[^>]*>\s*)?<svg",
@@ -342,6 +368,7 @@ _EXAMINERS: dict[str, Callable[[bytes], _Upload]] = {
     "TIFF": lambda data: _Upload("TIFF", data, lossy=False),
     "BMP": lambda data: _Upload("BMP", data, lossy=False),
     "HEIF": _examine_heif,
+    "DICOM": lambda data: _Upload("DICOM", data, lossy=False),
 }
 
 
@@ -350,6 +377,8 @@ _EXAMINERS: dict[str, Callable[[bytes], _Upload]] = {
 
 def _decode(upload: _Upload) -> Image.Image:
     """Decode to grey or sRGB, upright, adding to the upload's notices."""
+    if upload.format == "DICOM":
+        return _decode_dicom(upload)
     image: Image.Image = Image.open(io.BytesIO(upload.data), formats=(upload.format,))
     _check_size(image.size)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -364,6 +393,15 @@ def _decode(upload: _Upload) -> Image.Image:
     turn = _turn_of(image)
     image = _to_srgb(_to_8_bit(image, upload), profile, upload)
     return image.transpose(turn) if turn is not None else image
+
+
+def _decode_dicom(upload: _Upload) -> Image.Image:
+    picture = dicom.read(upload.data, max_pixels=MAX_PIXELS)
+    _check_size(picture.size)
+    upload.lossy, upload.dicom = picture.is_lossy, picture.facts
+    upload.notices.update(Notice(notice) for notice in picture.notices)
+    image = Image.frombytes(picture.mode, picture.size, picture.pixels)
+    return image if picture.mode == "L" else image.convert("RGB")
 
 
 def _check_size(size: tuple[int, int]) -> None:

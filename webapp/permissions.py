@@ -121,6 +121,12 @@ def takes_images(view: Callable[P, R]) -> Callable[P, R]:
     return view
 
 
+def takes_archive(view: Callable[P, R]) -> Callable[P, R]:
+    """As `takes_images`, and one file may be as large as an archive of them."""
+    view.takes_archive = True  # type: ignore[attr-defined]  # carried for `security`
+    return takes_images(view)
+
+
 def signed_in_user() -> "User":
     """Who acts: the user behind Flask-Login's proxy, which knows them in this thread only."""
     user: User = current_user._get_current_object()

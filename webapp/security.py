@@ -2,7 +2,7 @@
 
 import secrets
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from flask import (
@@ -97,13 +97,14 @@ class UploadRequest(Request):
     A form whose files are refused can then still be read, and keeps what was typed.
     """
 
+    kept_bytes_a_file = imaging.MAX_BYTES + 1
     _file_count = 0
 
     def _get_file_stream(self, *_args: Any, **_kwargs: Any) -> IO[bytes]:
         self._file_count += 1
         # Of the two inputs for files, the empty one comes as a file without a name.
         is_kept = self._file_count <= imaging.MAX_IMAGES + 1
-        return _ClippedFile(imaging.MAX_BYTES + 1 if is_kept else 0)
+        return _ClippedFile(self.kept_bytes_a_file if is_kept else 0)
 
 
 def init_app(app: Flask) -> None:
@@ -168,6 +169,8 @@ def _begin() -> ResponseReturnValue | None:
             _let_images_pass()
             return login_manager.unauthorized()
         request.max_content_length = OVERSIZE_FACTOR * UPLOAD_BYTES_MAX
+    if _view_is("takes_archive"):
+        cast(UploadRequest, request).kept_bytes_a_file = imaging.MAX_ARCHIVE_BYTES + 1
     return None
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -85,6 +86,13 @@ def hashes() -> Iterator[str]:
         name = path.rpartition("/")[2]
         if _SHA256.fullmatch(name):
             yield name
+
+
+def remove(sha256: str) -> None:
+    """Forget a blob that nothing else can name; one that is not there is forgotten already."""
+    files, path = _locate(sha256)
+    with suppress(FileNotFoundError):
+        files.rm_file(path)
 
 
 def _locate(sha256: str) -> tuple[fsspec.AbstractFileSystem, str]:

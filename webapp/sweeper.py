@@ -1,7 +1,8 @@
 """Sees to it that nothing is forgotten: `python -m webapp.sweeper`.
 
 Every two seconds it ends the attempts of workers that went silent, and rings for work that nobody
-has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record.
+has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record. Beside
+that, in a thread of its own, it does the work of imports, which needs no model.
 """
 
 import logging
@@ -11,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from flask import Flask
+
 from webapp import audit, queue
 from webapp.assessments.queries import unclaimed_count
 from webapp.assessments.services import return_expired_leases
@@ -18,6 +21,7 @@ from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
 from webapp.explanations import services as explanations
 from webapp.explanations.models import Explanation
+from webapp.imports import services as imports
 from webapp.reproductions import services as reproductions
 from webapp.reproductions.models import Reproduction
 
@@ -25,6 +29,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 2
 ANCHOR_SECONDS = 60
+IMPORT_SECONDS = 1
 
 
 def main() -> None:
@@ -37,6 +42,7 @@ def main() -> None:
     except InvalidSettings as error:
         sys.exit(str(error))
     settings: Settings = app.config["FIRSTLOOK"]
+    threading.Thread(target=work_on_imports, args=(app, stop), name="imports", daemon=True).start()
     anchored_at = float("-inf")
     while not stop.is_set():
         anchors = time.monotonic() - anchored_at >= ANCHOR_SECONDS
@@ -57,6 +63,19 @@ def sweep(*, bells: int, anchors: bool) -> None:
     _attempt(lambda: ring_for_unreproduced(bells=bells))
     if anchors:
         _attempt(audit.append_anchor)
+
+
+def work_on_imports(app: Flask, stop: threading.Event) -> None:
+    """Go on with imports until told to stop. One that is cut off goes on at the next start."""
+    while not stop.is_set():
+        with app.app_context():
+            try:
+                is_busy = imports.work()
+            except Exception:
+                log.exception("an import went wrong and is tried again")
+                is_busy = False
+        if not is_busy:
+            stop.wait(IMPORT_SECONDS)
 
 
 def ring_for_unclaimed(*, bells: int) -> int:

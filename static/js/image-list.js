@@ -11,6 +11,7 @@ const PREVIEW_PX = 192;
  * @property {File} file
  * @property {HTMLElement} element
  * @property {Promise<string|null>} sha256 of the bytes; null where this browser cannot tell
+ * @property {string} refusal why the server would not keep it, as far as it was asked
  */
 
 export class ImageList {
@@ -18,11 +19,13 @@ export class ImageList {
    * @param {HTMLElement} list carries the sentences as data attributes
    * @param {HTMLTemplateElement} template of one item
    * @param {() => void} onChange
+   * @param {(item: Item) => void} onAdd
    */
-  constructor(list, template, onChange) {
+  constructor(list, template, onChange, onAdd) {
     this.list = list;
     this.template = template;
     this.onChange = onChange;
+    this.onAdd = onAdd;
     this.maxBytes = Number(list.dataset.maxBytes);
     this.maxCount = Number(list.dataset.maxCount);
     /** @type {Item[]} */
@@ -31,8 +34,10 @@ export class ImageList {
 
   /** @param {Iterable<File>} files */
   add(files) {
-    for (const file of files) this.items.push(this.makeItem(file));
+    const added = Array.from(files, (file) => this.makeItem(file));
+    this.items.push(...added);
     this.check();
+    added.forEach(this.onAdd);
   }
 
   remove(item) {
@@ -51,24 +56,33 @@ export class ImageList {
 
   makeItem(file) {
     const element = this.template.content.firstElementChild.cloneNode(true);
-    const item = { file, element, sha256: sha256(file) };
+    const item = { file, element, sha256: sha256(file), refusal: "" };
     element.querySelector("[data-name]").textContent = file.name;
     element.querySelector("[data-size]").textContent = readableSize(file.size);
     const remove = element.querySelector("[data-remove]");
     remove.querySelector("[data-remove-name]").textContent = file.name;
     remove.addEventListener("click", () => this.remove(item));
     this.list.append(element);
-    drawPreview(file, element.querySelector("canvas")).catch(() => {
-      element.classList.add("image-item--no-preview");
-    });
+    this.showPreview(item, file);
     return item;
+  }
+
+  /** @param {Blob} picture in a format that browsers know, or there is no preview */
+  async showPreview(item, picture) {
+    let isShown = true;
+    try {
+      await drawPreview(picture, item.element.querySelector("canvas"));
+    } catch {
+      isShown = false;
+    }
+    item.element.classList.toggle("image-item--no-preview", !isShown);
   }
 
   check() {
     const { tooLarge, tooMany } = this.list.dataset;
     this.items.forEach((item, position) => {
       if (item.file.size > this.maxBytes) this.setError(item, tooLarge);
-      else this.setError(item, position >= this.maxCount ? tooMany : "");
+      else this.setError(item, position >= this.maxCount ? tooMany : item.refusal);
     });
     this.onChange();
   }

@@ -4,6 +4,7 @@
  * browser has it.
  */
 import { wireCamera } from "./camera.js";
+import { fillBlanks, isDicom, lookInto } from "./dicom.js";
 import { keepDrafts } from "./drafts.js";
 import { confirmDuplicates, duplicateWarnings } from "./duplicates.js";
 import { ImageList } from "./image-list.js";
@@ -26,7 +27,27 @@ const images = new ImageList(
     const count = images.items.length;
     status.textContent = count ? form.dataset.chosen.replace("{count}", count) : "";
   },
+  (item) => {
+    looking = looking.then(() => takeOverFromDicom(item));
+  },
 );
+let looking = Promise.resolve(); // one file after the other: each takes the server a while
+
+/** Show what browsers cannot, and fill in what the file tells. */
+async function takeOverFromDicom(item) {
+  if (item.file.size > images.maxBytes || !(await isDicom(item.file))) return;
+  const { refusal, thumbnail, fields } = await lookInto(form.dataset.dicomUrl, item.file);
+  if (!images.items.includes(item)) return; // taken off meanwhile
+  item.refusal = refusal ?? "";
+  images.check();
+  if (thumbnail) images.showPreview(item, thumbnail);
+  const filled = fillBlanks(form, fields ?? {});
+  if (!filled.length) return;
+  const place = form.querySelector("[data-told]");
+  const names = new Intl.ListFormat(document.documentElement.lang).format(filled);
+  const sentence = place.dataset.sentence.replace("{file}", () => item.file.name);
+  place.textContent = sentence.replace("{fields}", () => names);
+}
 
 function wireDropzone() {
   dropzone.classList.add("dropzone--live");

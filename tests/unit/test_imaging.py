@@ -509,7 +509,6 @@ def animated(format_name: str) -> bytes:
         (encoded(picture(), "JPEG2000"), Reason.NOT_ACCEPTED),
         (encoded(picture(), "ICO"), Reason.NOT_ACCEPTED),
         (b"%PDF-1.7\n", Reason.NOT_ACCEPTED),
-        (bytes(128) + b"DICM", Reason.NOT_ACCEPTED),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', Reason.NOT_ACCEPTED),
         (MOVIE, Reason.NOT_ACCEPTED),
         (animated("PNG"), Reason.ANIMATION),

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from werkzeug.routing import Rule
 
+from tests import imports
 from tests.conftest import Browser, People
 from webapp.accounts.models import Site, User
 from webapp.assessments.models import AssessedImage
@@ -49,6 +50,13 @@ ALLOWED: dict[str, set[Any]] = {
     "exports.case_report": READERS,
     "exports.case_table": READERS,
     "healthz": ANYONE,
+    "imports.example": CLINICIANS,
+    "imports.import_status": CLINICIANS,
+    "imports.imports": CLINICIANS,
+    "imports.one_import": CLINICIANS,
+    "imports.submit_cases": CLINICIANS,
+    "imports.submit_import": CLINICIANS,
+    "imports.void_import": CLINICIANS,
     "registry.model": USERS,
     "registry.models": USERS,
     "reproductions.reproduction_status": READERS,
@@ -66,6 +74,7 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.correct_patient": CLINICIANS,
     "triage.home": USERS,
     "triage.image": READERS,
+    "triage.look_into_dicom": CLINICIANS,
     "triage.move_case": CLINICIANS,
     "triage.new_case": CLINICIANS,
     "triage.other_patient": CLINICIANS,
@@ -111,6 +120,7 @@ def numbers(
             "case_id": case.id,
             "explanation_id": explanation.id,
             "filter_id": saved_filter(clinician),
+            "import_id": imports.start(clinician, [{"file": "a.png"}]).id,
             "image_id": case.images[0].id,
             "model_id": read.assessment.model_version_id,
             "patient_id": case.patient_id,

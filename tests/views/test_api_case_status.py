@@ -39,6 +39,7 @@ def test_it_tells_where_a_case_stands_and_nothing_of_the_patient(
         "due_at",
         "state",
         "own_impression_first",
+        "demonstration",
     }
 
 

@@ -13,10 +13,11 @@ from PIL import Image as Picture
 
 from tests import clinic
 from tests.conftest import PASSWORD, Browser, People
+from tests.dicoms import SOP, STUDY, dicom, gradient
 from webapp import imaging, security, storage
 from webapp.accounts.models import User
 from webapp.assessments.models import Assessment
-from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.cases.models import Case, Image, Laterality, Patient, Sex
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now
 from webapp.permissions import Role
@@ -293,6 +294,94 @@ def test_the_body_site_is_kept_where_the_model_asks_for_it(
     with app.app_context():
         kept = db.session.scalars(sa.select(Case.body_site).order_by(Case.id)).all()
     assert kept == ["hand", None, None]
+
+
+@pytest.fixture
+def sided_task_id(app: Flask, clinician: User) -> int:
+    """A reading task that asks of which side an image is, and reads ultrasound."""
+    with app.app_context():
+        return clinic.serve("breast-ultrasound").reading_task_id
+
+
+def test_what_a_dicom_file_tells_is_filled_in_and_sent_after_a_second_look(
+    app: Flask, desk: Browser, sided_task_id: int
+) -> None:
+    blank = {"form_token": form_token(desk), "reading_task": str(sided_task_id), "sex": "unknown"}
+    blank |= {"priority": "routine", "laterality": "unknown"}
+    data = dicom(Modality="US", ImageLaterality="R")
+    page = refusal(send(desk, blank, (data, "us.dcm")))
+    assert counts(app) == (0, 0, 0, 0)
+    for sentence in ("identifier: D-1", "year: 1961", "Sex: Female", "taken: 59", "Side: Right"):
+        assert sentence in page
+    assert 'name="confirm_told"' not in page
+    for name, value in {"identifier": "D-1", "birth_year": "1961"}.items():
+        assert re.search(rf'name="{name}"[^>]*value="{value}"', page)
+    seen = {"identifier": "D-1", "birth_year": "1961", "sex": "female", "laterality": "right"}
+    seen["age_at_acquisition_years"] = "59"
+    answer = send(desk, blank | seen, (data, "us.dcm"))
+    assert answer.status_code == 303
+    with app.app_context():
+        case = db.session.scalars(sa.select(Case)).one()
+        assert (case.patient.identifier, case.patient.birth_year) == ("D-1", 1961)
+        assert (case.laterality, case.age_at_acquisition_years) == (Laterality.RIGHT, 59)
+        (image,) = case.images
+        assert (image.sop_instance_uid, image.study_instance_uid) == (SOP, STUDY)
+    shown = desk.get(answer.location).get_data(as_text=True)
+    assert SOP in shown
+    assert STUDY in shown
+    assert "<dd>Right</dd>" in shown
+
+
+def test_what_differs_from_a_dicom_file_is_to_be_confirmed(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    page = refusal(send(desk, filled, dicom()))
+    assert "identifier: the file says D-1; you entered B-1." in page
+    assert "year: the file says 1961; you entered 1980." in page
+    assert "Sex: the file says Female; you entered Male." in page
+    assert 'name="confirm_told"' in page
+    assert send(desk, filled | {"confirm_told": "y"}, dicom()).status_code == 303
+    assert counts(app) == (1, 1, 1, 1)
+
+
+def test_files_of_different_patients_make_no_case(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    others = dicom(gradient() // 2, PatientID="D-2")
+    page = refusal(send(desk, filled | {"confirm_told": "y"}, dicom(), others))
+    assert "The files are of different patients." in page
+    assert counts(app) == (0, 0, 0, 0)
+
+
+def test_a_modality_that_the_reading_task_does_not_read_is_refused(
+    app: Flask, desk: Browser, filled: dict[str, Any], sided_task_id: int
+) -> None:
+    agreed = filled | {"reading_task": str(sided_task_id), "confirm_told": "y"}
+    page = refusal(send(desk, agreed, (dicom(), "slice.dcm")))
+    assert "slice.dcm: This DICOM file is of the modality CT; this reading task reads US." in page
+    assert counts(app) == (0, 0, 0, 0)
+    assert send(desk, agreed, dicom(Modality=None)).status_code == 303  # it does not say
+
+
+def test_a_dicom_picture_of_someone_else_needs_a_second_look_even_if_its_bytes_differ(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    agreed = filled | {"confirm_told": "y"}
+    assert send(desk, agreed, dicom()).status_code == 303
+    again = agreed | {"form_token": form_token(desk), "identifier": "B-2"}
+    page = refusal(send(desk, again, (dicom(gradient() // 2), "again.dcm")))
+    assert "<p>again.dcm: This image is already filed for another patient: B-1" in page
+    assert counts(app) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [(dicom(NumberOfFrames=2), "several frames"), (dicom()[:-500], "damaged")],
+)
+def test_a_dicom_file_that_cannot_be_kept_has_its_sentence(
+    desk: Browser, filled: dict[str, Any], data: bytes, sentence: str
+) -> None:
+    assert sentence in refusal(send(desk, filled, data))
 
 
 def test_too_many_images_are_refused(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:

@@ -45,6 +45,12 @@ ACTIONS = {
     "result.exported": _l("Took a result out through the API"),
     "case.exported": _l("Took a list of cases out"),
     "duplicates.shown": _l("Was shown images that are filed for another patient"),
+    "import.started": _l("Sent a table of cases to be checked"),
+    "import.checked": _l("A table of cases was checked"),
+    "import.confirmed": _l("Had the cases of a table filed"),
+    "import.cancelled": _l("Cancelled an import"),
+    "import.finished": _l("All cases of a table are filed"),
+    "import.opened": _l("Opened an import"),
     "impression.saved": _l("Saved an own impression"),
     "review.signed": _l("Signed a decision"),
     "review.amended": _l("Amended a signed decision"),
@@ -78,6 +84,7 @@ _SUBJECTS = {
     "Assessment": _l("Assessment"),
     "Explanation": _l("Heat map"),
     "Reproduction": _l("Reading of the same input again"),
+    "Import": _l("Import"),
     "Impression": _l("Impression"),
     "Outcome": _l("Outcome"),
     "SecondRead": _l("Second reading"),
@@ -88,7 +95,16 @@ _SUBJECTS = {
     "Allowance": _l("Waiting times"),
 }
 
-_NOT_OF_PATIENTS = {None, "ApiToken", "User", "Site", "ModelVersion", "Finding", "Allowance"}
+_NOT_OF_PATIENTS = {
+    None,
+    "ApiToken",
+    "User",
+    "Site",
+    "Import",
+    "ModelVersion",
+    "Finding",
+    "Allowance",
+}
 _SAYS_NOTHING_OF_A_PATIENT = {
     "assessment_id",
     "attempt",

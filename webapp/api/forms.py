@@ -54,7 +54,7 @@ class CaseForm(NewCaseForm):
                 "bad_input",
                 errors=[
                     {"field": _API_NAMES.get(name, name) if name else "", "detail": str(sentence)}
-                    for name, sentences in self.errors.items()
+                    for name, sentences in [*self.errors.items(), ("", self.taken_over)]
                     for sentence in sentences
                 ],
             )

@@ -18,6 +18,7 @@ _SENTENCES = {
         "Images are filed for another patient already. If that is right, send the case with"
         " confirm_duplicates."
     ),
+    "other_modality": _l("A DICOM file shows something else than this reading task reads."),
     "form_used": _l("This Idempotency-Key was used before, with other content."),
     "impression_first": _l("Save your own impression of this case first, on its page."),
     "changed": _l("This has changed since the result was read. Read it again and look."),

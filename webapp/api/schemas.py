@@ -11,7 +11,7 @@ from werkzeug.datastructures import FileStorage
 from webapp import imaging
 from webapp.assessments.models import AssessedImage, Assessment, Failure, State
 from webapp.cases.models import Case as CaseRow
-from webapp.cases.models import Sex
+from webapp.cases.models import Laterality, Sex
 from webapp.cases.services import FIRST_BIRTH_YEAR
 from webapp.catalogue.models import Priority
 from webapp.exports.table import facts
@@ -83,7 +83,7 @@ class NewCase(Input):
     identifier: Annotated[str, Field(min_length=1, max_length=IDENTIFIER_LENGTH)]
     """What the site knows the patient by."""
     images: Annotated[list[Picture], Field(min_length=1, max_length=imaging.MAX_IMAGES)]
-    """JPEG, PNG, WebP, TIFF, BMP or HEIC, of 25 MB at most each."""
+    """JPEG, PNG, WebP, TIFF, BMP, HEIC or single-frame DICOM, of 25 MB at most each."""
     site: Annotated[str, Field(min_length=1, max_length=120)] | Unsaid = None
     """The name of the patient's site; needed by those who have several."""
     birth_year: Annotated[int, Field(ge=FIRST_BIRTH_YEAR, le=2200)] | Unsaid = None
@@ -93,9 +93,13 @@ class NewCase(Input):
     """When the images were taken; follows from the birth year where it is left out."""
     body_site: Annotated[str, Field(min_length=1, max_length=60)] | Unsaid = None
     """One of the places that the model of the reading task knows, where it asks for one."""
+    laterality: Laterality = Laterality.UNKNOWN
+    """The side, for a reading task of what there are two of."""
     note: Annotated[str, Field(max_length=NOTE_LENGTH)] = ""
     confirm_duplicates: bool = False
     """Images are filed for another patient as well, and that is right."""
+    confirm_told: bool = False
+    """What is left out here, or differs from what a DICOM file says, is right as it is sent."""
 
 
 class NewReview(Input):

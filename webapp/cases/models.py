@@ -43,6 +43,25 @@ _SEX_LABELS = {
 }
 
 
+class Laterality(enum.StrEnum):
+    """Of which side of the body images are, where a reading task asks for it."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    UNKNOWN = "unknown"
+
+    @property
+    def label(self) -> str:
+        return _LATERALITY_LABELS[self]
+
+
+_LATERALITY_LABELS = {
+    Laterality.LEFT: _l("Left"),
+    Laterality.RIGHT: _l("Right"),
+    Laterality.UNKNOWN: _l("Unknown"),
+}
+
+
 class Patient(Base):
     """A person, known to one site by its own identifier."""
 
@@ -92,6 +111,9 @@ class Case(Base):
     age_is_derived: Mapped[bool]
     """It follows from the patient's birth year, and changes with it; unknown as long as that is."""
     body_site: Mapped[str | None] = mapped_column(String(60))
+    laterality: Mapped[Laterality] = mapped_column(
+        value_enum(Laterality), default=Laterality.UNKNOWN
+    )
     note: Mapped[str] = mapped_column(Text)
     form_token: Mapped[str] = mapped_column(String(64), unique=True)
     """Names the form that was sent: the same one sent again is the same case."""
@@ -141,6 +163,9 @@ class Image(Base):
     """Private: may name the patient; shown to those who see the case, never used as a path."""
     notices: Mapped[list[str]] = mapped_column(JSON)
     """What was changed on the way in: `imaging.Notice` values."""
+    sop_instance_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    """What DICOM names the picture by, if it came as such a file."""
+    study_instance_uid: Mapped[str | None] = mapped_column(String(64))
 
     case: Mapped[Case] = relationship(back_populates="images")
 

@@ -106,11 +106,12 @@ def images_filed_elsewhere(
     actor: User,
     original_sha256s: Collection[str],
     stored_sha256s: Collection[str] = (),
+    sop_instance_uids: Collection[str] = (),
     site_id: int,
     identifier: str,
 ) -> Sequence[Image]:
-    """Images with the same uploaded or stored bytes that are filed for another patient, oldest
-    first; some of them, where there are very many.
+    """Images with the same uploaded or stored bytes, or the same name in DICOM, that are filed for
+    another patient, oldest first; some of them, where there are very many.
 
     Only at the actor's sites: a warning must not tell of patients whom the actor may not see.
     """
@@ -122,7 +123,11 @@ def images_filed_elsewhere(
         .join(Image.case)
         .join(Case.patient)
         .where(
-            or_(Image.original_sha256.in_(original_sha256s), Image.sha256.in_(stored_sha256s)),
+            or_(
+                Image.original_sha256.in_(original_sha256s),
+                Image.sha256.in_(stored_sha256s),
+                Image.sop_instance_uid.in_(sop_instance_uids),
+            ),
             Case.site_id.in_(visible_site_ids(actor)),
             ~same_patient,
         )

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from webapp import storage
 from webapp.accounts.models import Site, User
 from webapp.cases import queries
-from webapp.cases.models import Case, CaseMove, Image, Patient, Sex
+from webapp.cases.models import Case, CaseMove, Image, Laterality, Patient, Sex
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
@@ -36,6 +36,8 @@ class NewImage:
     original_sha256: str
     original_file_name: str
     notices: tuple[str, ...]
+    sop_instance_uid: str | None = None
+    study_instance_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ def store_image(*, cleaned: CleanImage, original_file_name: str) -> NewImage:
         original_sha256=cleaned.original_sha256,
         original_file_name=_base_name(original_file_name),
         notices=tuple(notice.value for notice in cleaned.notices),
+        sop_instance_uid=cleaned.sop_instance_uid,
+        study_instance_uid=cleaned.dicom.study_instance_uid if cleaned.dicom else None,
     )
 
 
@@ -138,6 +142,7 @@ def create_case(
     priority: Priority,
     age_at_acquisition_years: int | None,
     body_site: str | None,
+    laterality: Laterality = Laterality.UNKNOWN,
     note: str,
     form_token: str,
     images: Sequence[NewImage],
@@ -165,6 +170,7 @@ def create_case(
             else age_at_acquisition_years,
             age_is_derived=age_at_acquisition_years is None,
             body_site=plain_text(body_site or "") or None,
+            laterality=laterality,
             note=plain_text(note),
             form_token=form_token,
             submitted_by=actor,
@@ -327,6 +333,8 @@ def _filed(image: NewImage, position: int) -> Image:
         original_sha256=image.original_sha256,
         original_file_name=image.original_file_name,
         notices=list(image.notices),
+        sop_instance_uid=image.sop_instance_uid,
+        study_instance_uid=image.study_instance_uid,
     )
 
 

@@ -6,7 +6,16 @@ import datetime as dt
 import enum
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.accounts.models import Site, User
@@ -86,6 +95,10 @@ class ReadingTask(Base):
     code: Mapped[str] = mapped_column(String(60), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     description: Mapped[str] = mapped_column(Text)
+    dicom_modalities: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Codes of the modalities whose DICOM files show what is read; empty where any may."""
+    has_sides: Mapped[bool] = mapped_column(default=False)
+    """It is asked of which side of the body an image is."""
     created_at: Mapped[dt.datetime]
 
     findings: Mapped[list["Finding"]] = relationship(

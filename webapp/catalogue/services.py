@@ -51,6 +51,18 @@ class Minutes:
         return cls(**{name: getattr(allowance, f"{name}_minutes") for name in cls.__slots__})
 
 
+DICOM_MODALITIES = {
+    "blood-cell": ["GM", "SM"],
+    "breast-ultrasound": ["US"],
+    "chest-ct": ["CT"],
+    "dermoscopy": ["DMS", "XC", "GM"],
+    "fundus": ["OP"],
+}
+"""Of reading tasks by their codes, as DICOM names them: general and slide microscopy, ultrasound,
+computed tomography, dermoscopy, photography with a camera, photography of the eye."""
+WITH_SIDES = {"breast-ultrasound", "fundus"}
+
+
 def add_reading_task(*, manifest: Mapping[str, Any]) -> ReadingTask:
     """The reading task of a bundle, made if it is new. What is there is never changed: it belongs
     to administrators, and old answers must keep the words in which they were given.
@@ -70,6 +82,8 @@ def add_reading_task(*, manifest: Mapping[str, Any]) -> ReadingTask:
             code=described["code"],
             name=described["name"],
             description=described["description"],
+            dicom_modalities=DICOM_MODALITIES.get(described["code"], []),
+            has_sides=described["code"] in WITH_SIDES,
             created_at=now(),
             findings=[
                 Finding(

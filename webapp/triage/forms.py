@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
+from babel.lists import format_list
 from flask import current_app, url_for
+from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from flask_babel import ngettext
 from flask_wtf import FlaskForm
 from flask_wtf.file import MultipleFileField
 from itsdangerous import BadSignature, Signer
@@ -38,7 +39,7 @@ from wtforms.validators import (
 from webapp import imaging
 from webapp.accounts.models import Site, User
 from webapp.assessments.models import State
-from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.cases.models import Case, Image, Laterality, Patient, Sex
 from webapp.cases.queries import normal_identifier
 from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
@@ -50,6 +51,7 @@ from webapp.reviews.queries import latest_reviews
 from webapp.triage.models import SavedFilter
 from webapp.triage.queries import Filters, Scope, Sort
 from webapp.triage.services import Destination, Shown, Submission, Upload
+from webapp.triage.told import told_by
 
 IDENTIFIER_LENGTH = Patient.identifier.type.length
 OLDEST_YEARS = 130
@@ -343,12 +345,18 @@ class NewCaseForm(PatientForm):
         ],
     )
     body_site = SelectField(_l("Body site"), default="")
+    laterality = SelectField(
+        _l("Side"), choices=_choices(Laterality), coerce=Laterality, default=Laterality.UNKNOWN
+    )
     note = TextAreaField(
         _l("Note"),
         [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
         filters=[_one_line_end],
     )
     images = MultipleFileField(_l("Images"))
+    confirm_told = BooleanField(
+        _l("This is right: send what the form says, not what the DICOM file says")
+    )
     confirm_duplicates = BooleanField(_l("This is right: file it for this patient as well"))
 
     def __init__(
@@ -364,6 +372,9 @@ class NewCaseForm(PatientForm):
         self._sites = sorted(actor.sites, key=lambda site: site.name)
         self.reading_tasks = reading_tasks
         self.uploads: list[Upload] = []
+        self.taken_over: list[str] = []
+        """Sentences on fields that were filled in from a DICOM file."""
+        self._refusals: list[str] = []
         self.reading_task.choices = _rows_to_choose(reading_tasks)
         self.site_id.choices = _rows_to_choose(self._sites)
         if len(self._sites) == 1:
@@ -372,12 +383,26 @@ class NewCaseForm(PatientForm):
         self.body_site.choices = _body_sites_to_choose(body_sites)
         if not body_sites:
             del self.body_site
+        self.side_task_ids = [task.id for task in reading_tasks if task.has_sides]
+        if not self.side_task_ids:
+            del self.laterality
         if not self.is_submitted():
             self.renew_token()
 
     def renew_token(self) -> None:
         """Make this another form, whose sending makes another case."""
         self.form_token.data = self._signer.sign(secrets.token_hex(12)).decode()
+
+    def validate(self, extra_validators: Mapping[str, Sequence[Any]] | None = None) -> bool:
+        """Clean the images first: what DICOM files tell belongs into fields that were left blank,
+        and is to be confirmed by whoever sends it."""
+        self._clean_images()
+        differing = [] if self.confirm_told.data else self._take_over_what_is_told()
+        is_valid = super().validate(extra_validators)
+        _add_errors(self.confirm_told, *differing)
+        if self.taken_over:
+            self.form_errors.append(_("Check what was taken over from the DICOM file."))
+        return is_valid and not self.errors
 
     def validate_form_token(self, field: Field) -> None:
         """The token must be one that was made for this user."""
@@ -407,7 +432,7 @@ class NewCaseForm(PatientForm):
             )
 
     def validate_images(self, field: Field) -> None:
-        """Clean the images; say of each one that is refused why."""
+        """Say of each image that is refused why."""
         files = field.data or []
         if not files:
             raise ValidationError(_("Add at least one image."))
@@ -419,24 +444,70 @@ class NewCaseForm(PatientForm):
                     limit=imaging.MAX_IMAGES,
                 )
             )
-        refusals = []
-        for file in files:
-            try:
-                cleaned = imaging.clean(file.read(imaging.MAX_BYTES + 1))
-            except ImageRejected as error:
-                sentence = imaging.explain(error.reason, error.facts)
-                refusals.append(f"{file.filename}: {sentence}")
-            else:
-                self.uploads.append(Upload(cleaned, file.filename))
-        field.errors = [*field.errors, *refusals]
-        if refusals:
+        field.errors = [*field.errors, *self._refusals]
+        if self._refusals:
             raise ValidationError(
                 ngettext(
                     "%(num)s image cannot be kept, so nothing was sent. Please choose again.",
                     "%(num)s images cannot be kept, so nothing was sent. Please choose again.",
-                    len(refusals),
+                    len(self._refusals),
                 )
             )
+        try:
+            self._told()
+        except Conflict as error:
+            raise ValidationError(
+                _("The files are of different patients. Send a case for each.")
+            ) from error
+
+    def _clean_images(self) -> None:
+        files = self.images.data or []
+        for file in files if len(files) <= imaging.MAX_IMAGES else ():
+            try:
+                cleaned = imaging.clean(file.read(imaging.MAX_BYTES + 1))
+            except ImageRejected as error:
+                sentence = imaging.explain(error.reason, error.facts)
+                self._refusals.append(f"{file.filename}: {sentence}")
+            else:
+                self.uploads.append(Upload(cleaned, file.filename))
+
+    def _told(self) -> dict[Field, Any]:
+        """What DICOM files tell, by the field that it belongs to."""
+        task_id = self.reading_task.data
+        told = told_by(
+            (upload.cleaned.dicom for upload in self.uploads),
+            body_sites=self.body_sites.get(task_id, ()),
+        )
+        by_field = {
+            self.identifier: told.identifier,
+            self.birth_year: told.birth_year,
+            self.sex: told.sex,
+            self.age_at_acquisition_years: told.age_at_acquisition_years,
+        }
+        if self.laterality and task_id in self.side_task_ids:
+            by_field[self.laterality] = told.laterality
+        if self.body_site:
+            by_field[self.body_site] = told.body_site
+        return {field: value for field, value in by_field.items() if value is not None}
+
+    def _take_over_what_is_told(self) -> list[str]:
+        """Fill in what was left blank; returns a sentence on each field that says otherwise."""
+        try:
+            told = self._told()
+        except Conflict:
+            return []  # said at the images
+        differing = []
+        for field, value in told.items():
+            facts = {"field": field.label.text, "told": getattr(value, "label", value)}
+            if field.data in (None, "", Sex.UNKNOWN, Laterality.UNKNOWN):
+                field.data, field.raw_data, field.process_errors = value, [str(value)], []
+                self.taken_over.append(_("%(field)s: %(told)s", **facts))
+            elif field.data != value:
+                facts["entered"] = getattr(field.data, "label", field.data)
+                differing.append(
+                    _("%(field)s: the file says %(told)s; you entered %(entered)s.", **facts)
+                )
+        return differing
 
     def submission(self) -> Submission:
         """What the form asks for, once it is valid."""
@@ -453,12 +524,18 @@ class NewCaseForm(PatientForm):
             note=self.note.data or "",
             uploads=tuple(self.uploads),
             confirm_duplicates=self.confirm_duplicates.data,
+            laterality=self._laterality(),
         )
 
     def _body_site(self) -> str | None:
         """Where the reading task asks for it: the field may be left from another one's choice."""
         is_asked = self.body_site and self.reading_task.data in self.body_sites
         return self.body_site.data or None if is_asked else None
+
+    def _laterality(self) -> Laterality:
+        """As `_body_site`."""
+        is_asked = self.laterality and self.reading_task.data in self.side_task_ids
+        return self.laterality.data if is_asked else Laterality.UNKNOWN
 
     def explain(self, conflict: Conflict) -> None:
         """Say at the fields concerned what stands against the case."""
@@ -484,6 +561,14 @@ class NewCaseForm(PatientForm):
                     " same, and was not filed. Send it again to file another case."
                 )
                 self.form_errors.append(escape(sentence).format(case=link))
+            case "other_modality":
+                _add_errors(
+                    self.images,
+                    *(
+                        f"{upload.file_name}: {other_modality(upload, conflict.facts['expected'])}"
+                        for upload in conflict.facts["files"]
+                    ),
+                )
             case "no_model":
                 _add_errors(self.reading_task, _("No model reads this at present."))
             case _:
@@ -491,12 +576,7 @@ class NewCaseForm(PatientForm):
 
     def _name_of(self, filed: Image) -> str:
         """What the upload with the content of an image on file is called."""
-        return next(
-            upload.file_name
-            for upload in self.uploads
-            if filed.original_sha256 == upload.cleaned.original_sha256
-            or filed.sha256 == upload.cleaned.sha256
-        )
+        return next(upload.file_name for upload in self.uploads if upload.shows(filed))
 
     def _explain_patient(self, on_record: Particulars) -> None:
         birth_year, sex = on_record.birth_year, on_record.sex
@@ -624,6 +704,15 @@ class ImageCheck:
             raise NotFound("site")
         hashes = [text for text in sha256s if isinstance(text, str) and _SHA256.fullmatch(text)]
         return cls(tuple(hashes[: imaging.MAX_IMAGES]), site_id, normal_identifier(identifier))
+
+
+def other_modality(upload: Upload, expected: Sequence[str]) -> str:
+    """A sentence on a DICOM file that shows something else than the reading task reads."""
+    return _(
+        "This DICOM file is of the modality %(modality)s; this reading task reads %(expected)s.",
+        modality=upload.cleaned.dicom.modality if upload.cleaned.dicom else "",
+        expected=format_list(list(expected), style="or", locale=get_locale()),
+    )
 
 
 def filed_elsewhere(image: Image) -> str:

@@ -1,7 +1,7 @@
 """Sending a case to be read, and read again, correcting a patient, moving a case to another one,
 and keeping filters of the worklist."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, select
@@ -13,7 +13,7 @@ from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, Purpose
 from webapp.assessments.queries import current_assessment
 from webapp.cases import services as cases
-from webapp.cases.models import Case, CaseMove, Patient, Sex
+from webapp.cases.models import Case, CaseMove, Image, Laterality, Patient, Sex
 from webapp.cases.queries import images_filed_elsewhere, normal_identifier
 from webapp.cases.services import NewImage, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
@@ -38,6 +38,14 @@ class Upload:
     cleaned: CleanImage
     file_name: str
 
+    def shows(self, filed: Image) -> bool:
+        """Whether it is a picture on file: the same bytes, or the same name in DICOM."""
+        return (
+            filed.original_sha256 == self.cleaned.original_sha256
+            or filed.sha256 == self.cleaned.sha256
+            or (filed.sop_instance_uid or "") == self.cleaned.sop_instance_uid
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
@@ -56,6 +64,7 @@ class Submission:
     uploads: tuple[Upload, ...]
     confirm_duplicates: bool
     """The sender knows that images are filed for another patient as well."""
+    laterality: Laterality = Laterality.UNKNOWN
     is_demonstration: bool = False
 
 
@@ -98,12 +107,15 @@ def submit(*, actor: User, submission: Submission) -> Case:
         Conflict: `patient_differs`: the patient on record has another birth year or sex;
             `filed_elsewhere`: `images` are filed for another patient, and that is not confirmed;
             `form_used`: the form was sent before, with other content, as `case_id`;
+            `other_modality`: DICOM `files` show something else than the reading task reads, which
+            is what comes from the modalities that are `expected`;
             `no_model`: no model serves the reading task.
         Invalid: a value that cannot be kept.
     """
     case = _sent_before(actor, submission)
     if case is not None:
         return case
+    _check_modalities(submission)
     if not submission.confirm_duplicates:
         _check_filed_elsewhere(actor, submission)
     images = tuple(
@@ -307,6 +319,7 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
             priority=submission.priority,
             age_at_acquisition_years=submission.age_at_acquisition_years,
             body_site=submission.body_site,
+            laterality=submission.laterality,
             note=submission.note,
             form_token=submission.form_token,
             images=images,
@@ -362,11 +375,36 @@ def _record_change(actor: User, patient: Patient, changed: Sequence[str]) -> Non
     audit.record(actor=actor, action="patient.corrected", subject=patient, changed=changed)
 
 
+def of_other_modality(*, uploads: Iterable[Upload], reading_task: ReadingTask) -> list[Upload]:
+    """Those that show something else than the reading task reads. A file that does not say is taken
+    for what its sender takes it for, as a PNG is."""
+    expected = reading_task.dicom_modalities
+    return [
+        upload
+        for upload in uploads
+        if expected
+        and upload.cleaned.dicom
+        and upload.cleaned.dicom.modality not in ("", *expected)
+    ]
+
+
+def _check_modalities(submission: Submission) -> None:
+    reading_task = db.session.get(ReadingTask, submission.reading_task_id)
+    if reading_task is None:
+        return  # said where the case is filed
+    files = of_other_modality(uploads=submission.uploads, reading_task=reading_task)
+    if files:
+        raise Conflict("other_modality", files=files, expected=reading_task.dicom_modalities)
+
+
 def _check_filed_elsewhere(actor: User, submission: Submission) -> None:
     images = images_filed_elsewhere(
         actor=actor,
         original_sha256s=[upload.cleaned.original_sha256 for upload in submission.uploads],
         stored_sha256s=[upload.cleaned.sha256 for upload in submission.uploads],
+        sop_instance_uids=[
+            uid for upload in submission.uploads if (uid := upload.cleaned.sop_instance_uid)
+        ],
         site_id=submission.site_id,
         identifier=submission.identifier,
     )
@@ -380,6 +418,7 @@ def _check_filed_again(actor: User, case: Case, identifier: str) -> None:
         actor=actor,
         original_sha256s=[image.original_sha256 for image in case.images],
         stored_sha256s=[image.sha256 for image in case.images],
+        sop_instance_uids=[uid for image in case.images if (uid := image.sop_instance_uid)],
         site_id=case.site_id,
         identifier=identifier,
     )
@@ -416,6 +455,7 @@ def _is_of(case: Case, submission: Submission) -> bool:
         and case.priority is submission.priority
         and age == (None if case.age_is_derived else case.age_at_acquisition_years)
         and (case.body_site or "") == plain_text(submission.body_site or "")
+        and case.laterality is submission.laterality
         and case.note == plain_text(submission.note)
         and [image.sha256 for image in case.images]
         == [upload.cleaned.sha256 for upload in submission.uploads]

@@ -1,6 +1,8 @@
 """The pages of clinicians: worklist, new case, case, images, patient."""
 
+import base64
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from flask import (
     Blueprint,
@@ -29,7 +31,7 @@ from webapp.cases.queries import (
 )
 from webapp.config import current_settings
 from webapp.db import MAX_ID
-from webapp.errors import Conflict, Invalid, NotFound
+from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
 from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
 from webapp.registry.queries import champion
@@ -48,6 +50,7 @@ from webapp.triage.forms import (
     filed_elsewhere,
     not_read_again,
 )
+from webapp.triage.told import told_by
 
 blueprint = Blueprint("triage", __name__)
 
@@ -211,6 +214,27 @@ def check_images() -> ResponseReturnValue:
             {"sha256": image.original_sha256, "sentence": filed_elsewhere(image)}
             for image in images
         ]
+    }
+
+
+@blueprint.post("/cases/look-into-dicom")
+@require(Permission.SUBMIT_CASES)
+@takes_images
+def look_into_dicom() -> ResponseReturnValue:
+    """Before anything is sent: how a DICOM file looks, which browsers cannot show, and what it
+    tells of the case, by the names of the form's fields. Nothing is kept."""
+    file = request.files.get("image")
+    if file is None:
+        raise Invalid("image")
+    try:
+        cleaned = imaging.clean(file.read(imaging.MAX_BYTES + 1))
+    except ImageRejected as refusal:
+        return {"refusal": imaging.explain(refusal.reason, refusal.facts)}
+    asked_for = {site for sites in queries.body_sites().values() for site in sites}
+    told = told_by([cleaned.dicom], body_sites=asked_for)
+    return {
+        "thumbnail": base64.b64encode(cleaned.thumbnail).decode(),
+        "fields": {name: str(value) for name, value in asdict(told).items() if value is not None},
     }
 
 
