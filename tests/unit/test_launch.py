@@ -56,3 +56,12 @@ def test_what_is_not_known_of_it_is_not_said(instance: Settings, note: str | Non
     if note is not None:
         (instance.instance_dir / "launched").write_text(note)
     assert launch.runs_already(instance) == f"Firstlook runs already in {instance.instance_dir}."
+
+
+def test_a_first_start_says_how_to_add_demonstration_cases(
+    instance: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch.announce(instance, [("clinician", "a password")])
+    assert "flask demo add" in capsys.readouterr().out
+    launch.announce(instance, [])
+    assert "demo" not in capsys.readouterr().out

@@ -55,6 +55,8 @@ def test_a_change_is_saved_and_waiting_cases_move_up(
     (event,) = record("finding.changed")
     assert event["detail"]["new"]["malignancy"] == "malignant"
     assert event["subject"] == ("Finding", number)
+    audit = office.get("/audit?action=finding.changed").get_data(as_text=True)
+    assert "urgency routine, recommendation Look., mark none" in audit
     shown = desk.get("/cases").get_data(as_text=True)
     assert "Watch, more urgent since a change of the catalogue" in shown
     page = desk.get(f"/cases/{case.id}").get_data(as_text=True)

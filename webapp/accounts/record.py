@@ -158,6 +158,8 @@ def shown_detail(event: AuditEvent) -> list[tuple[str, str]]:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return _("none")
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, Mapping):
