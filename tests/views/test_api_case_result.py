@@ -1,6 +1,7 @@
 """GET /api/v1/cases/<case_id>/result."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from tests.conftest import People
 from tests.views.conftest import Program
 from webapp.accounts.models import Site, User
 from webapp.cases.models import Case
+from webapp.catalogue.queries import findings_by_code, latest_terms
+from webapp.catalogue.services import Meaning
 from webapp.db import db
+from webapp.guidance.services import change_finding
 from webapp.permissions import Scope
 from webapp.reviews import services as reviews
 
@@ -44,6 +48,24 @@ def test_it_tells_what_the_model_says_and_how_it_came_about(
     assert (told["model"]["licence"], told["model"]["engine"]) == ("CC0-1.0", "test")
     assert told["review"] is None
     assert "never makes one" in told["disclaimer"]
+
+
+def test_an_answer_is_told_as_it_was_given(
+    app: Flask, program: Program, people: People, case: Case, path: str
+) -> None:
+    with app.app_context():
+        clinic.read(case, "grave")
+        terms = latest_terms(findings_by_code(case.reading_task_id)["grave"].id, None)
+        assert terms is not None
+        change_finding(
+            actor=people.administrator(),
+            finding=terms.finding,
+            site=None,
+            meaning=replace(Meaning.of(terms), recommendation="Run."),
+            reason="For tests.",
+            shown=1,
+        )
+    assert program.get(path).json["answer"]["recommendation"] == "Look."
 
 
 def test_before_it_is_read_there_is_no_answer(program: Program, path: str) -> None:

@@ -320,15 +320,17 @@ class Result(Output):
 
 
 def _answer(reading: Assessment) -> Answer | None:
-    finding = reading.finding
-    if reading.state is not State.COMPLETED or finding is None or reading.probability is None:
+    finding, terms = reading.finding, reading.terms
+    if reading.state is not State.COMPLETED:
+        return None
+    if finding is None or terms is None or reading.probability is None:
         return None
     return Answer(
         finding=finding.code,
         name=finding.name,
-        malignancy=finding.malignancy,
-        urgency=finding.urgency,
-        recommendation=finding.recommendation,
+        malignancy=terms.malignancy,  # as the answer was given, whatever was changed since
+        urgency=terms.urgency,
+        recommendation=terms.recommendation,
         probability=reading.probability,
     )
 
