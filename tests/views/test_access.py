@@ -9,16 +9,22 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 from werkzeug.routing import Rule
 
-from tests import imports
+from tests import clinic, imports
 from tests.conftest import Browser, People
-from webapp.accounts.models import Site, User
+from tests.views.conftest import Program
+from webapp.accounts.models import ApiToken, Site, User
+from webapp.accounts.queries import token_hash
 from webapp.assessments.models import AssessedImage
 from webapp.cases.models import Case
 from webapp.db import db, now
 from webapp.explanations.models import Explanation
 from webapp.permissions import Role
+from webapp.registry.models import ModelVersion
+from webapp.registry.queries import samples_of
+from webapp.registry.services import NewSample, add_samples
 from webapp.reproductions import services as reproductions
 from webapp.triage.models import SavedFilter
 
@@ -35,8 +41,10 @@ ALLOWED: dict[str, set[Any]] = {
     "accounts.disable": OFFICE,
     "accounts.enable": OFFICE,
     "accounts.new_site": OFFICE,
+    "accounts.new_token": READERS,
     "accounts.new_user": OFFICE,
     "accounts.reset_password": OFFICE,
+    "accounts.revoke_token": USERS,
     "accounts.session_status": USERS,
     "accounts.sign_in": ANYONE,
     "accounts.sign_out": USERS,
@@ -44,11 +52,25 @@ ALLOWED: dict[str, set[Any]] = {
     "accounts.stay": USERS,
     "accounts.user": OFFICE,
     "accounts.users": OFFICE,
+    "api.case_result": READERS,
+    "api.case_status": READERS,
+    "api.cases": READERS,
+    "api.openapi": ANYONE,
+    "api.sign_review": CLINICIANS,
+    "api.submit_case": CLINICIANS,
     "explanations.explanation_status": READERS,
     "explanations.heat_map": READERS,
     "explanations.request_explanation": READERS,
     "exports.case_report": READERS,
     "exports.case_table": READERS,
+    "guidance.allowance": OFFICE,
+    "guidance.allowances": USERS,
+    "guidance.change_allowance": OFFICE,
+    "guidance.change_terms": OFFICE,
+    "guidance.finding": USERS,
+    "guidance.findings": USERS,
+    "guidance.sample": USERS,
+    "guidance.terms": OFFICE,
     "healthz": ANYONE,
     "imports.example": CLINICIANS,
     "imports.import_status": CLINICIANS,
@@ -68,6 +90,7 @@ ALLOWED: dict[str, set[Any]] = {
     "reviews.second_read": SECOND_READERS,
     "reviews.sign": CLINICIANS,
     "reviews.void": CLINICIANS,
+    "triage.add_demonstration": CLINICIANS,
     "triage.case": READERS,
     "triage.case_status": READERS,
     "triage.check_images": CLINICIANS,
@@ -80,6 +103,7 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.other_patient": CLINICIANS,
     "triage.patient": READERS,
     "triage.read_again": CLINICIANS,
+    "triage.remove_demonstration": CLINICIANS,
     "triage.remove_filter": READERS,
     "triage.retry_assessment": CLINICIANS,
     "triage.save_filter": READERS,
@@ -88,8 +112,11 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.worklist": READERS,
     "triage.worklist_rows": READERS,
 }
-NOT_OF_A_SITE = {"model_id", "site_id", "user_id"}
+NOT_OF_A_SITE = {"finding_id", "model_id", "sample_id", "site_id", "user_id"}
 """What these number is no patient's, nor anybody's own."""
+
+REVIEW = {"basis": "1 completed 0", "decision": "uncertain"}
+"""What the API reads before it looks for the case."""
 
 EVERYONE = [
     pytest.param(None, False, id="nobody"),
@@ -113,6 +140,16 @@ def numbers(
     """The rows that paths lead to, by what the paths call their numbers."""
     explanation = explain()
     with app.app_context():
+        version = db.session.get_one(ModelVersion, read.assessment.model_version_id)
+        sample = NewSample(
+            name="grave.png",
+            finding="grave",
+            image_sha256=case.images[0].sha256,
+            media_type="image/png",
+            source="Drawn by hand, CC0 1.0",
+        )
+        add_samples(version=version, samples=[sample])
+        (kept,) = samples_of(version)
         asked = reproductions.request(actor=clinician, assessment=read.assessment)
         return {
             "assessed_image_id": read.id,
@@ -121,11 +158,14 @@ def numbers(
             "explanation_id": explanation.id,
             "filter_id": saved_filter(clinician),
             "import_id": imports.start(clinician, [{"file": "a.png"}]).id,
+            "finding_id": kept.finding_id,
             "image_id": case.images[0].id,
-            "model_id": read.assessment.model_version_id,
+            "model_id": version.id,
             "patient_id": case.patient_id,
             "reproduction_id": asked.id,
+            "sample_id": kept.id,
             "site_id": case.site_id,
+            "token_id": number_of_token(clinic.token(clinician)),
             "user_id": people.administrator().id,
         }
 
@@ -135,6 +175,12 @@ def saved_filter(user: User) -> int:
     db.session.add(saved)
     db.session.commit()
     return saved.id
+
+
+def number_of_token(secret: str) -> int:
+    return db.session.scalars(
+        select(ApiToken.id).where(ApiToken.token_sha256 == token_hash(secret))
+    ).one()
 
 
 def routes(app: Flask) -> Iterator[tuple[Rule, str]]:
@@ -160,20 +206,26 @@ def test_everyone_may_what_the_matrix_says(
     role: Role | None,
     is_elsewhere: bool,
 ) -> None:
-    browser = browse()
+    browser, program = browse(), Program(app.test_client(), "")
     if role is not None:
         with app.app_context():
             site = people.site() if is_elsewhere else db.session.get_one(Site, case.site_id)
             user = people.user(role, sites=[] if role in OFFICE else [site])
+            program = Program(app.test_client(), clinic.token(user))
             if not is_elsewhere:
                 numbers["filter_id"] = saved_filter(user)
+                numbers["token_id"] = number_of_token(clinic.token(user))
         browser.sign_in(user)
     wrong = []
     for rule, method in routes(app):
         path = rule.rule
         for name in rule.arguments:
             path = path.replace(f"<int:{name}>", str(numbers[name]))
-        answer = browser.get(path) if method == "GET" else browser.post(path)
+        by_program = path.startswith("/api/")
+        if method == "GET":
+            answer = (program if by_program else browser).get(path)
+        else:
+            answer = program.post(path, json=REVIEW) if by_program else browser.post(path)
         # Whoever signs out is led to signing in.
         expected = "asked to sign in" if rule.endpoint == "accounts.sign_out" else "let in"
         if role not in ALLOWED[rule.endpoint]:
@@ -181,7 +233,7 @@ def test_everyone_may_what_the_matrix_says(
         elif is_elsewhere and rule.arguments - NOT_OF_A_SITE:
             expected = "told that there is nothing"
         told = what_is_told(answer)
-        tells = is_elsewhere and "A-1" in answer.get_data(as_text=True)
+        tells = is_elsewhere and b"A-1" in answer.data
         if told != expected or tells:
             wrong.append((method, path, told, "tells of the patient" if tells else expected))
     assert not wrong

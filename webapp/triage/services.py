@@ -343,8 +343,10 @@ def _read_anew(which: ColumnElement[bool]) -> Rereading:
     """Have cases of a held patient read anew that were read with other values, where those made a
     difference.
 
-    Their readings are held first: a worker that ends one must not come in between.
+    Cases and their readings are held first, in the order in which deciding on one holds them: no
+    signature, and no worker that ends a reading, must come in between.
     """
+    db.session.execute(select(Case.id).where(which).order_by(Case.id).with_for_update())
     current = db.session.scalars(
         select(Assessment)
         .join(Assessment.case)
