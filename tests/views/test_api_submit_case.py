@@ -11,6 +11,7 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import People
+from tests.dicoms import dicom
 from tests.views.conftest import Program
 from webapp import imaging, security
 from webapp.accounts.models import User
@@ -58,6 +59,18 @@ def test_a_case_is_filed_and_waits(
         assert [image.original_file_name for image in case.images] == ["0.png", "1.png"]
     (event,) = record("case.submitted")
     assert (event["actor_id"], event["detail"]["token_id"]) == (clinician.id, 1)
+
+
+def test_what_a_dicom_file_tells_is_to_be_sent_or_confirmed(app: Flask, program: Program) -> None:
+    answer = send(program, GOOD | {"birth_year": "1961"}, dicom())
+    assert answer.status_code == 422
+    details = [error["detail"] for error in answer.json["errors"]]
+    assert "Patient identifier: the file says D-1; you entered B-1." in details
+    assert "Check what the DICOM file tells: Sex: Female; Age when the images were taken: 59." in (
+        details
+    )
+    assert counts(app) == (0, 0, 0, 0)
+    assert send(program, GOOD | {"confirm_told": "true"}, dicom()).status_code == 201
 
 
 def test_the_same_key_and_content_again_is_the_same_case(app: Flask, program: Program) -> None:

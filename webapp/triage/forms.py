@@ -401,7 +401,8 @@ class NewCaseForm(PatientForm):
         is_valid = super().validate(extra_validators)
         _add_errors(self.confirm_told, *differing)
         if self.taken_over:
-            self.form_errors.append(_("Check what was taken over from the DICOM file."))
+            told = "; ".join(self.taken_over)
+            self.form_errors.append(_("Check what the DICOM file tells: %(told)s.", told=told))
         return is_valid and not self.errors
 
     def validate_form_token(self, field: Field) -> None:
