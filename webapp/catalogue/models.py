@@ -77,6 +77,20 @@ _MALIGNANCY_TONES = {
 }
 
 
+class RegionKind(enum.StrEnum):
+    """What of a patient an image shows, where the same can be looked at again."""
+
+    LESION = "lesion"
+    EYE = "eye"
+
+    @property
+    def label(self) -> str:
+        return _REGION_LABELS[self]
+
+
+_REGION_LABELS = {RegionKind.LESION: _l("Lesion"), RegionKind.EYE: _l("Eye")}
+
+
 class ReadingTask(Base):
     """What a model reads: one kind of image, and one question asked of it."""
 
@@ -86,6 +100,8 @@ class ReadingTask(Base):
     code: Mapped[str] = mapped_column(String(60), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     description: Mapped[str] = mapped_column(Text)
+    region_kind: Mapped[RegionKind | None] = mapped_column(value_enum(RegionKind))
+    """What its images are followed by; None where the next image shows something else."""
     created_at: Mapped[dt.datetime]
 
     findings: Mapped[list["Finding"]] = relationship(

@@ -14,6 +14,7 @@ from webapp.catalogue.models import (
     Malignancy,
     Priority,
     ReadingTask,
+    RegionKind,
 )
 from webapp.db import Lock, db, hold, now, transaction
 from webapp.errors import Conflict, Invalid
@@ -51,6 +52,10 @@ class Minutes:
         return cls(**{name: getattr(allowance, f"{name}_minutes") for name in cls.__slots__})
 
 
+_REGIONS = {"breast-ultrasound": "lesion", "dermoscopy": "lesion", "fundus": "eye"}
+"""What images show that can be looked at again, for bundles from before they said it themselves."""
+
+
 def add_reading_task(*, manifest: Mapping[str, Any]) -> ReadingTask:
     """The reading task of a bundle, made if it is new. What is there is never changed: it belongs
     to administrators, and old answers must keep the words in which they were given.
@@ -70,6 +75,7 @@ def add_reading_task(*, manifest: Mapping[str, Any]) -> ReadingTask:
             code=described["code"],
             name=described["name"],
             description=described["description"],
+            region_kind=_region_kind(described),
             created_at=now(),
             findings=[
                 Finding(
@@ -231,3 +237,8 @@ def _check_reason(reason: str) -> None:
 def _check_order(minutes: Minutes) -> None:
     if not 0 <= minutes.stat <= minutes.asap <= minutes.urgent <= minutes.routine:
         raise Invalid("order")
+
+
+def _region_kind(described: Mapping[str, Any]) -> RegionKind | None:
+    kind = described.get("region", _REGIONS.get(described["code"]))
+    return RegionKind(kind) if kind in list(RegionKind) else None

@@ -21,6 +21,7 @@ from wtforms import (
     Form,
     HiddenField,
     IntegerField,
+    RadioField,
     SelectField,
     StringField,
     TextAreaField,
@@ -38,12 +39,13 @@ from wtforms.validators import (
 from webapp import imaging
 from webapp.accounts.models import Site, User
 from webapp.assessments.models import State
-from webapp.cases.models import Case, Image, Patient, Sex
-from webapp.cases.queries import normal_identifier
+from webapp.cases.models import Case, Image, Patient, Region, Sex
+from webapp.cases.queries import normal_identifier, regions_of
 from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars, plain_text
-from webapp.catalogue.models import Priority, ReadingTask
+from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
+from webapp.history.forms import eye_field, lesion_field
 from webapp.reviews.forms import review_in_words
 from webapp.reviews.models import Review
 from webapp.reviews.queries import latest_reviews
@@ -98,10 +100,10 @@ def _choices(members: Iterable[_Labelled]) -> list[SelectChoice]:
     return [SelectChoice(member.value, member.label) for member in members]
 
 
-def _rows_to_choose(rows: Sequence[ReadingTask] | Sequence[Site]) -> list[SelectChoice]:
+def _sites_to_choose(sites: Sequence[Site]) -> list[SelectChoice]:
     """Where there are several, none is chosen beforehand: nobody would notice the wrong one."""
-    prompt = [SelectChoice("", _l("Choose"))] if len(rows) > 1 else []
-    return prompt + [SelectChoice(str(row.id), row.name) for row in rows]
+    prompt = [SelectChoice("", _l("Choose"))] if len(sites) > 1 else []
+    return prompt + [SelectChoice(str(site.id), site.name) for site in sites]
 
 
 def _number_or_none(text: str | int | None) -> int | None:
@@ -304,6 +306,18 @@ def _in_words(particulars: Particulars) -> str:
     return f"{born}, {_('sex')} {particulars.sex.label}"
 
 
+_REGION_FIELDS = {RegionKind.LESION: "lesion", RegionKind.EYE: "eye"}
+
+
+def _lesions_of(patient: Patient) -> list[str]:
+    lesions = (
+        region.label
+        for region in regions_of(patient)
+        if region.reading_task.region_kind is RegionKind.LESION
+    )
+    return list(dict.fromkeys(lesions))
+
+
 class NewCaseForm(PatientForm):
     """A new case: the patient, the question, and the images.
 
@@ -324,8 +338,8 @@ class NewCaseForm(PatientForm):
     )
     birth_year = _birth_year_field()
     sex = _sex_field()
-    reading_task = SelectField(
-        _l("Reading task"),
+    reading_task = RadioField(
+        _l("Kind of image"),
         [InputRequired(_l("Choose what is to be read."))],
         coerce=_number_or_none,
     )
@@ -343,6 +357,8 @@ class NewCaseForm(PatientForm):
         ],
     )
     body_site = SelectField(_l("Body site"), default="")
+    lesion = lesion_field()
+    eye = eye_field()
     note = TextAreaField(
         _l("Note"),
         [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
@@ -358,22 +374,46 @@ class NewCaseForm(PatientForm):
         reading_tasks: Sequence[ReadingTask],
         body_sites: Mapping[int, Sequence[str]],
         patient: Patient | None = None,
+        region: Region | None = None,
     ) -> None:
         super().__init__(obj=patient)
         self._signer = Signer(current_app.secret_key or "", salt=f"new-case-{actor.id}")
         self._sites = sorted(actor.sites, key=lambda site: site.name)
         self.reading_tasks = reading_tasks
         self.uploads: list[Upload] = []
-        self.reading_task.choices = _rows_to_choose(reading_tasks)
-        self.site_id.choices = _rows_to_choose(self._sites)
+        self.reading_task.choices = [
+            SelectChoice(str(task.id), task.name) for task in reading_tasks
+        ]
+        if len(reading_tasks) == 1 and not self.is_submitted():
+            self.reading_task.data = reading_tasks[
+                0
+            ].id  # as of sites: chosen where there is no choice
+        self.site_id.choices = _sites_to_choose(self._sites)
         if len(self._sites) == 1:
             del self.site_id
         self.body_sites = body_sites
         self.body_site.choices = _body_sites_to_choose(body_sites)
         if not body_sites:
             del self.body_site
+        self._follow(region)
+        self.known_lesions = _lesions_of(patient) if patient else []
         if not self.is_submitted():
             self.renew_token()
+
+    def _follow(self, region: Region | None) -> None:
+        """Ask for what images of the reading tasks show, and begin with one that is on record."""
+        self.region_kinds = {task.id: task.region_kind for task in self.reading_tasks}
+        for kind, name in _REGION_FIELDS.items():
+            if kind not in self.region_kinds.values():
+                del self[name]
+            elif region is not None and region.reading_task.region_kind is kind:
+                self[name].data = region.label
+        if region is not None and region.reading_task_id in self.region_kinds:
+            self.reading_task.data = region.reading_task_id
+
+    def tasks_that_follow(self, kind: str) -> str:
+        """The numbers of the reading tasks whose images show this."""
+        return " ".join(str(task_id) for task_id, one in self.region_kinds.items() if one == kind)
 
     def renew_token(self) -> None:
         """Make this another form, whose sending makes another case."""
@@ -453,7 +493,13 @@ class NewCaseForm(PatientForm):
             note=self.note.data or "",
             uploads=tuple(self.uploads),
             confirm_duplicates=self.confirm_duplicates.data,
+            region=self._region(),
         )
+
+    def _region(self) -> str:
+        """As the reading task asks for it: another field may be left from another one's choice."""
+        kind = self.region_kinds.get(self.reading_task.data)
+        return self[_REGION_FIELDS[kind]].data or "" if kind else ""
 
     def _body_site(self) -> str | None:
         """Where the reading task asks for it: the field may be left from another one's choice."""

@@ -17,13 +17,13 @@ from sqlalchemy.orm import (
 
 from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose, State
-from webapp.cases.models import Case, Patient
+from webapp.cases.models import Case, Patient, Region
 from webapp.cases.queries import visible_site_ids
 from webapp.catalogue.models import Finding, FindingTerms, Priority, ReadingTask
 from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
-from webapp.reviews.models import Review
+from webapp.reviews.models import Decision, Review
 from webapp.reviews.queries import is_told, latest_reviews, may_see_answer
 from webapp.triage.models import SavedFilter
 
@@ -127,6 +127,11 @@ class Row:
         return state if self.shows_answer or state.is_open else None
 
     @property
+    def is_void(self) -> bool:
+        """It should not be there, as somebody has signed."""
+        return self.review is not None and self.review.decision is Decision.VOID
+
+    @property
     def is_as_requested(self) -> bool:
         """Nothing has made it more urgent than was asked for."""
         return self.assessment.priority_rank <= self.case.priority.rank
@@ -219,6 +224,15 @@ def rows_of_patient(*, actor: User, patient: Patient) -> Sequence[Row]:
         select(Case.id).where(Case.patient_id == patient.id).order_by(Case.id.desc())
     ).all()
     return _rows(actor, case_ids)
+
+
+def by_region(rows: Sequence[Row]) -> dict[Region | None, list[Row]]:
+    """Rows by the lesion or eye that their cases show, in the order of the first of each; those of
+    which nobody has said come last."""
+    groups: dict[Region | None, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.case.region is None):
+        groups.setdefault(row.case.region, []).append(row)
+    return groups
 
 
 def readings(case: Case) -> Sequence[Assessment]:
@@ -379,6 +393,7 @@ def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
             contains_eager(Assessment.case).options(
                 joinedload(Case.patient).joinedload(Patient.site),
                 joinedload(Case.reading_task),
+                joinedload(Case.region).joinedload(Region.reading_task),
                 selectinload(Case.images),
                 raiseload("*"),
             ),
