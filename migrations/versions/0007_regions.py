@@ -14,6 +14,8 @@ REGIONS = {"breast-ultrasound": "lesion", "dermoscopy": "lesion", "fundus": "eye
 """What images of the reading tasks that there were show and can be looked at again."""
 
 IS_CURRENT = sa.text("superseded_at IS NULL AND purpose = 'triage'")
+SEARCHED = (["reviewer_id"], ["finding_id"], ["decision", "version"])
+"""Decisions by what people look for."""
 
 
 def upgrade() -> None:
@@ -51,9 +53,21 @@ def upgrade() -> None:
         " CONSTRAINT fk_cases_region_id REFERENCES regions (id)"
     )
     op.create_index("ix_cases_region_id", "cases", ["region_id"])
+    op.create_index(
+        "ix_assessments_by_finding",
+        "assessments",
+        ["finding_id", "state", "case_id"],
+        sqlite_where=IS_CURRENT,
+        postgresql_where=IS_CURRENT,
+    )
+    for columns in SEARCHED:
+        op.create_index("_".join(["ix_reviews", *columns]), "reviews", columns)
 
 
 def downgrade() -> None:
+    for columns in SEARCHED:
+        op.drop_index("_".join(["ix_reviews", *columns]), "reviews")
+    op.drop_index("ix_assessments_by_finding", "assessments")
     op.drop_index("ix_cases_region_id", "cases")
     op.execute("ALTER TABLE cases DROP COLUMN region_id")
     op.drop_table("regions")

@@ -166,8 +166,8 @@ def test_a_trend_has_a_line_for_each_model_version(clinician: User, model: Model
 
 def test_the_highest_of_several_images_counts(clinician: User, model: ModelVersion) -> None:
     case = show(clinician, pictures=[clinic.picture(), clinic.picture()])
-    reading = clinic.read(case, "grave", abstained=[False, True])
-    reading.images[0].predictions[0].probability = 0.4
+    said = {"grave": 0.4, "watch": 0.55, "calm": 0.05}
+    reading = clinic.read(case, "grave", abstained=[False, True], probabilities=said)
     findings = {finding.code: finding for finding in model.reading_task.findings}
     assert queries.probability(reading, findings["grave"]) == 0.4
     assert queries.probability(reading, findings["calm"]) == 0.05

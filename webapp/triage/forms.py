@@ -17,6 +17,7 @@ from itsdangerous import BadSignature, Signer
 from markupsafe import Markup, escape
 from wtforms import (
     BooleanField,
+    DateField,
     Field,
     Form,
     HiddenField,
@@ -47,7 +48,7 @@ from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
 from webapp.history.forms import eye_field, lesion_field
 from webapp.reviews.forms import review_in_words
-from webapp.reviews.models import Review
+from webapp.reviews.models import ReportStatus, Review
 from webapp.reviews.queries import latest_reviews
 from webapp.triage.models import SavedFilter
 from webapp.triage.queries import Filters, Scope, Sort
@@ -576,6 +577,11 @@ class WorklistForm(Form):
     )
     priority = SelectField(_l("Priority"), choices=[_ANY, *_choices(reversed(Priority))])
     reading_task = SelectField(_l("Reading task"))
+    finding = SelectField(_l("Finding"))
+    status = SelectField(_l("Report"), choices=[_ANY, *_choices(ReportStatus)])
+    reviewer = SelectField(_l("Decided by"))
+    first_day = DateField(_l("Submitted from"), [Optional()])
+    last_day = DateField(_l("Submitted to"), [Optional()])
     show = SelectField(_l("Show"), choices=_choices(Scope), default=Scope.OPEN.value)
     sort = SelectField(
         _l("Order"),
@@ -583,13 +589,43 @@ class WorklistForm(Form):
         default=Sort.DUE.value,
     )
 
-    def __init__(self, arguments: Any, *, reading_tasks: Sequence[ReadingTask]) -> None:
+    MORE = ("finding", "status", "reviewer", "first_day", "last_day")
+    """Fields that are folded away until one is used."""
+
+    def __init__(
+        self,
+        arguments: Any,
+        *,
+        reading_tasks: Sequence[ReadingTask],
+        reviewers: Sequence[User] = (),
+    ) -> None:
         super().__init__(arguments)
+        self._finding_ids = {
+            f"{task.code}/{finding.code}": finding.id
+            for task in reading_tasks
+            for finding in task.findings
+        }
+        self.finding.choices = [
+            _ANY,
+            *(
+                SelectChoice(f"{task.code}/{finding.code}", finding.name, optgroup=task.name)
+                for task in reading_tasks
+                for finding in task.findings
+            ),
+        ]
+        self._reviewer_ids = {user.username: user.id for user in reviewers}
+        self.reviewer.choices = [
+            _ANY,
+            *(SelectChoice(user.username, user.full_name) for user in reviewers),
+        ]
         self._reading_task_ids = {task.code: task.id for task in reading_tasks}
         self.reading_task.choices = [
             _ANY,
             *(SelectChoice(task.code, task.name) for task in reading_tasks),
         ]
+        asked = self.filters()
+        if asked.wants_decided and asked.scope is Scope.OPEN:
+            self.show.data = Scope.ALL.value  # nothing undecided can fit
 
     def filters(self) -> Filters:
         """The filters that were asked for."""
@@ -599,18 +635,28 @@ class WorklistForm(Form):
             state=_member(State, self.state.data),
             priority=_member(Priority, self.priority.data),
             reading_task_id=self._reading_task_ids.get(self.reading_task.data),
+            finding_id=self._finding_ids.get(self.finding.data),
+            status=_member(ReportStatus, self.status.data),
+            reviewer_id=self._reviewer_ids.get(self.reviewer.data),
+            first_day=self.first_day.data,
+            last_day=self.last_day.data,
             sort=_member(Sort, self.sort.data) or Sort.DUE,
         )
 
+    @property
+    def uses_more(self) -> bool:
+        """One of the fields that are folded away is used."""
+        return any(self[name].data for name in self.MORE)
+
     def arguments(self) -> dict[str, str]:
         """The part of the query string that says the same again."""
-        return {name: value for name, value in self.data.items() if value}
+        return {name: str(value) for name, value in self.data.items() if value}
 
     def lasting_arguments(self) -> dict[str, str]:
         """What of it can be kept under a name: no patient, and nothing that cannot be used."""
         self.validate()
         lasting = (field for field in self if field.data and not field.errors)
-        return {field.name: field.data for field in lasting if field is not self.identifier}
+        return {field.name: str(field.data) for field in lasting if field is not self.identifier}
 
 
 class SaveFilterForm(FlaskForm):

@@ -1,12 +1,13 @@
 """What a clinician may see: the worklist, and how each of its cases stands."""
 
+import datetime as dt
 import enum
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, exists, false, func, select
 from sqlalchemy.orm import (
     InstrumentedAttribute,
     contains_eager,
@@ -23,8 +24,14 @@ from webapp.catalogue.models import Finding, FindingTerms, Priority, ReadingTask
 from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
-from webapp.reviews.models import Decision, Review
-from webapp.reviews.queries import is_told, latest_reviews, may_see_answer
+from webapp.reviews.models import Decision, ReportStatus, Review
+from webapp.reviews.queries import (
+    has_status,
+    is_latest,
+    is_told,
+    latest_reviews,
+    may_see_answer,
+)
 from webapp.triage.models import SavedFilter
 
 PAGE_SIZE = 25
@@ -87,8 +94,21 @@ class Filters:
     priority: Priority | None = None
     """How soon it must be looked at, as it is now: a finding may have raised it."""
     reading_task_id: int | None = None
+    finding_id: int | None = None
+    """Named by the model's answer, or by the decision that counts."""
+    status: ReportStatus | None = None
+    reviewer_id: int | None = None
+    """Who signed the decision that counts."""
+    first_day: dt.date | None = None
+    """In UTC, as all days: when it was sent."""
+    last_day: dt.date | None = None
     sort: Sort = Sort.DUE
     """What is decided is due no more: among all cases, the newest are first instead."""
+
+    @property
+    def wants_decided(self) -> bool:
+        """Only what somebody has signed can fit."""
+        return self.reviewer_id is not None or self.status in list(ReportStatus)[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +241,9 @@ def rows_of(*, actor: User, filters: Filters, limit: int) -> Sequence[Row]:
 def rows_of_patient(*, actor: User, patient: Patient) -> Sequence[Row]:
     """All cases of a patient, newest first."""
     case_ids = db.session.scalars(
-        select(Case.id).where(Case.patient_id == patient.id).order_by(Case.id.desc())
+        select(Case.id)
+        .where(Case.patient_id == patient.id)
+        .order_by(Case.submitted_at.desc(), Case.id.desc())
     ).all()
     return _rows(actor, case_ids)
 
@@ -279,6 +301,7 @@ def offered_reading_tasks() -> Sequence[ReadingTask]:
         .join(ModelAlias, ModelAlias.reading_task_id == ReadingTask.id)
         .where(ModelAlias.alias == Alias.CHAMPION)
         .order_by(ReadingTask.name)
+        .options(selectinload(ReadingTask.findings))
     ).all()
 
 
@@ -333,6 +356,16 @@ def _matching(actor: User, filters: Filters) -> Select[int]:
         matching = matching.where(Assessment.priority_rank == filters.priority.rank)
     if filters.reading_task_id:
         matching = matching.where(Case.reading_task_id == filters.reading_task_id)
+    if filters.finding_id:
+        matching = matching.where(_names(filters.finding_id, case_id), is_told(actor))
+    if filters.reviewer_id:
+        matching = matching.where(_is_decided(case_id, Review.reviewer_id == filters.reviewer_id))
+    if filters.status is ReportStatus.PRELIMINARY:
+        matching = matching.where(Assessment.settled_at.is_(None), _is_read(actor))
+    elif filters.status:
+        matching = matching.where(_is_decided(case_id, has_status(filters.status)))
+    if filters.first_day or filters.last_day:
+        matching = matching.where(*_was_sent(filters, case_id + 0 if misleads else case_id))
     return matching
 
 
@@ -345,6 +378,14 @@ def _stands(actor: User, state: State) -> ColumnElement[bool]:
     if state is not State.COMPLETED:
         return is_so & is_told(actor)
     return Assessment.state.in_(ENDED) & (is_so | ~is_told(actor))
+
+
+def _is_read(actor: User) -> ColumnElement[bool]:
+    """The same for readings that a model has ended, with an answer or without."""
+    is_read = Assessment.state.in_((State.COMPLETED, State.ABSTAINED))
+    if not any(site.own_impression_first for site in actor.sites):
+        return is_read
+    return Assessment.state.in_(ENDED) & (is_read | ~is_told(actor))
 
 
 def _count(matching: Select[int]) -> Select[int]:
@@ -367,21 +408,72 @@ def _slice(matching: Select[int], filters: Filters, start: int, stop: int) -> Se
 def _has_identifier(
     site_ids: frozenset[int], prefix: str, case_id: InstrumentedAttribute[int]
 ) -> ColumnElement[bool]:
+    begins = Patient.identifier >= prefix, Patient.identifier < prefix + "\U0010ffff"
+    of_patients = (
+        select(Case.id)
+        .join(Patient, Case.patient_id == Patient.id)
+        .where(Patient.site_id.in_(site_ids), *begins)
+    )
+    return _is_among(
+        case_id, [of_patients], otherwise=exists().where(Patient.id == Case.patient_id, *begins)
+    )
+
+
+def _is_among(
+    case_id: InstrumentedAttribute[int],
+    ways: Sequence[Select[int]],
+    *,
+    otherwise: ColumnElement[bool],
+) -> ColumnElement[bool]:
     """A condition that is quick for a few cases and for many.
 
     A few are looked up and listed. Many are met soon by going through the worklist, where looking
     all of them up and sorting them would take long.
     """
-    begins = Patient.identifier >= prefix, Patient.identifier < prefix + "\U0010ffff"
-    few = db.session.scalars(
-        select(Case.id)
-        .join(Patient, Case.patient_id == Patient.id)
-        .where(Patient.site_id.in_(site_ids), *begins)
-        .limit(FEW_CASES + 1)
-    ).all()
-    if len(few) <= FEW_CASES:
-        return case_id.in_(few)
-    return exists().where(Patient.id == Case.patient_id, *begins)
+    few = {one for way in ways for one in db.session.scalars(way.limit(FEW_CASES + 1))}
+    return case_id.in_(few) if len(few) <= FEW_CASES else otherwise
+
+
+def _names(finding_id: int, case_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    """Cases of which the model or a decision says this."""
+    is_answer = (Assessment.finding_id == finding_id) & (Assessment.state == State.COMPLETED)
+    is_decision = Review.finding_id == finding_id, is_latest()
+    answered = select(Assessment.case_id).where(is_answer, _is_current())
+    decided = select(Review.case_id).where(*is_decision)
+    return _is_among(
+        case_id,
+        [answered, decided],
+        otherwise=is_answer | exists().where(Review.case_id == Case.id, *is_decision),
+    )
+
+
+def _is_decided(
+    case_id: InstrumentedAttribute[int], decision: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Cases whose decision that counts is such a one."""
+    return _is_among(
+        case_id,
+        [select(Review.case_id).where(decision, is_latest())],
+        otherwise=exists().where(Review.case_id == Case.id, decision, is_latest()),
+    )
+
+
+def _was_sent(
+    filters: Filters, case_id: ColumnElement[int] | InstrumentedAttribute[int]
+) -> Sequence[ColumnElement[bool]]:
+    """Conditions for when a case was sent. Cases are numbered as they come, so the first and the
+    last number leave little of an index to be gone through."""
+    within = []
+    if filters.first_day:
+        begin = dt.datetime.combine(filters.first_day, dt.time.min, dt.UTC)
+        within.append(Case.submitted_at >= begin)
+    if filters.last_day:
+        end = dt.datetime.combine(filters.last_day, dt.time.max, dt.UTC)
+        within.append(Case.submitted_at <= end)
+    lowest, highest = db.session.execute(
+        select(func.min(Case.id), func.max(Case.id)).where(*within)
+    ).one()
+    return [case_id.between(lowest, highest), *within] if lowest else [false()]
 
 
 def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:

@@ -39,7 +39,7 @@ from webapp.registry.queries import champion
 from webapp.rendering import fragment, stored_picture
 from webapp.reproductions.queries import of_assessments as reproductions_of
 from webapp.reviews.forms import panels
-from webapp.reviews.queries import latest_reviews
+from webapp.reviews.queries import latest_reviews, reviewers
 from webapp.security import sent_json
 from webapp.triage import demonstration, queries, services
 from webapp.triage.forms import (
@@ -410,7 +410,11 @@ def _row_number(text: str) -> int | None:
 
 
 def _worklist_form(arguments: MultiDict[str, str]) -> WorklistForm:
-    return WorklistForm(arguments, reading_tasks=queries.offered_reading_tasks())
+    return WorklistForm(
+        arguments,
+        reading_tasks=queries.offered_reading_tasks(),
+        reviewers=reviewers(actor=signed_in_user()),
+    )
 
 
 def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 1) -> str:
