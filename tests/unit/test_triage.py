@@ -735,7 +735,7 @@ def test_an_index_answers_the_worklist_in_its_order(
     monkeypatch.setattr(queries, "FEW_CASES", -1)
     steps = plan(clinician, Filters(**filters))
     assert index in steps[0]
-    assert not [step for step in steps if "TEMP B-TREE" in step]
+    assert not [step for step in steps if "TEMP B-TREE" in step or "ix_reviews_" in step]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, Select, bindparam, exists, false, func, select
 from sqlalchemy.orm import (
     InstrumentedAttribute,
+    aliased,
     contains_eager,
     joinedload,
     raiseload,
@@ -437,25 +438,33 @@ def _is_among(
 def _names(finding_id: int, case_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
     """Cases of which the model or a decision says this."""
     is_answer = (Assessment.finding_id == finding_id) & (Assessment.state == State.COMPLETED)
-    is_decision = Review.finding_id == finding_id, is_latest()
+    is_decision = Review.finding_id == finding_id
     answered = select(Assessment.case_id).where(is_answer, _is_current())
-    decided = select(Review.case_id).where(*is_decision)
-    return _is_among(
-        case_id,
-        [answered, decided],
-        otherwise=is_answer | exists().where(Review.case_id == Case.id, *is_decision),
-    )
+    decided = select(Review.case_id).where(is_decision, is_latest())
+    return _is_among(case_id, [answered, decided], otherwise=is_answer | _has_decision(is_decision))
 
 
 def _is_decided(
     case_id: InstrumentedAttribute[int], decision: ColumnElement[bool]
 ) -> ColumnElement[bool]:
     """Cases whose decision that counts is such a one."""
-    return _is_among(
-        case_id,
-        [select(Review.case_id).where(decision, is_latest())],
-        otherwise=exists().where(Review.case_id == Case.id, decision, is_latest()),
+    decided = select(Review.case_id).where(decision, is_latest())
+    return _is_among(case_id, [decided], otherwise=_has_decision(decision))
+
+
+def _has_decision(decision: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Looks up the one decision of each case that counts. Asked for in another way, SQLite goes
+    through all decisions that are such, for each case anew."""
+    newest = aliased(Review)
+    latest_id = (
+        select(newest.id)
+        .where(newest.case_id == Case.id)
+        .order_by(newest.version.desc())
+        .limit(1)
+        .correlate(Case)
+        .scalar_subquery()
     )
+    return exists().where(Review.id == latest_id, decision)
 
 
 def _was_sent(
