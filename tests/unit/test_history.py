@@ -15,7 +15,7 @@ from webapp.accounts.models import User
 from webapp.assessments import services as assessments
 from webapp.cases.models import Case, Region
 from webapp.cases.queries import get_region, regions_of
-from webapp.cases.services import name_region
+from webapp.cases.services import move_case, name_region
 from webapp.db import db
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.history import queries
@@ -113,6 +113,21 @@ def test_what_a_case_shows_can_be_said_later_and_otherwise(clinician: User, peop
     assert first.detail == {"region_id": named.id, "former_region_id": former_id}
     assert second.detail == {"region_id": None, "former_region_id": named.id}
     assert first.site_id == case.site_id
+
+
+def test_a_case_of_another_patient_does_not_keep_the_lesion(clinician: User) -> None:
+    case = show(clinician, "arm")
+    patient_id = case.patient_id
+    move_case(
+        actor=clinician,
+        case=case,
+        identifier="A-2",
+        registers=True,
+        reason="wrong file",
+        shown_patient_id=patient_id,
+    )
+    assert case.region is None
+    assert case.region_id is None
 
 
 def test_a_lesion_of_others_is_not_there(clinician: User, people: Any) -> None:

@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 from tests.conftest import Browser, People
 from webapp.accounts.models import Site, User
 from webapp.assessments.models import AssessedImage
-from webapp.cases.models import Case
+from webapp.cases.models import Case, Region
 from webapp.db import db, now
 from webapp.explanations.models import Explanation
 from webapp.permissions import Role
@@ -49,6 +49,9 @@ ALLOWED: dict[str, set[Any]] = {
     "exports.case_report": READERS,
     "exports.case_table": READERS,
     "healthz": ANYONE,
+    "history.assign_region": CLINICIANS,
+    "history.known_regions": CLINICIANS,
+    "history.region": READERS,
     "registry.model": USERS,
     "registry.models": USERS,
     "reproductions.reproduction_status": READERS,
@@ -114,10 +117,24 @@ def numbers(
             "image_id": case.images[0].id,
             "model_id": read.assessment.model_version_id,
             "patient_id": case.patient_id,
+            "region_id": region_of(case),
             "reproduction_id": asked.id,
             "site_id": case.site_id,
             "user_id": people.administrator().id,
         }
+
+
+def region_of(case: Case) -> int:
+    region = Region(
+        patient_id=case.patient_id,
+        reading_task_id=case.reading_task_id,
+        label="arm",
+        key="arm",
+        created_at=now(),
+    )
+    db.session.add(region)
+    db.session.commit()
+    return region.id
 
 
 def saved_filter(user: User) -> int:

@@ -383,10 +383,10 @@ def _stands(actor: User, state: State) -> ColumnElement[bool]:
 
 def _is_read(actor: User) -> ColumnElement[bool]:
     """The same for readings that a model has ended, with an answer or without."""
-    is_read = Assessment.state.in_((State.COMPLETED, State.ABSTAINED))
+    is_read = Assessment.completed_at.is_not(None)
     if not any(site.own_impression_first for site in actor.sites):
         return is_read
-    return Assessment.state.in_(ENDED) & (is_read | ~is_told(actor))
+    return is_read | ((Assessment.state == State.FAILED) & ~is_told(actor))
 
 
 def _count(matching: Select[int]) -> Select[int]:
