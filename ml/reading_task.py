@@ -49,6 +49,9 @@ class ReadingTask:
     ``retina`` or ``phantom``."""
     multi_label: bool = False
     """Whether one picture may show several findings, each with a probability of its own."""
+    region: str = ""
+    """What of a patient a picture shows, where the same can be looked at again: ``lesion``,
+    ``eye``, or nothing."""
 
     @classmethod
     def named(cls, code: str) -> Self:
@@ -76,6 +79,7 @@ class ReadingTask:
                 "modality": self.modality,
                 "description": self.description,
                 "multi_label": self.multi_label,
+                "region": self.region,
             },
             "findings": [asdict(finding) for finding in self.findings],
             "licence": self.licence,

@@ -134,7 +134,7 @@ class Client:
             "identifier": identifier or f"P{time.monotonic_ns()}",
             "birth_year": "1970",
             "sex": "female",
-            "reading_task": _first_choice(page, "reading_task"),
+            "reading_task": _field(page, "reading_task"),
             "priority": "routine",
             "confirm_duplicates": "y",
         }
@@ -159,14 +159,6 @@ def _field(page: str, name: str) -> str:
     if not values:
         raise Refused(f"the page has no field {name}: {page[:2000]}")
     return values[0]
-
-
-def _first_choice(page: str, name: str) -> str:
-    select_tag = re.search(rf'<select[^>]*\bname="{name}"[^>]*>(.*?)</select>', page, re.DOTALL)
-    choice = re.search(r'value="(\d+)"', select_tag.group(1)) if select_tag else None
-    if not choice:
-        raise Refused(f"the page offers no {name}: {page[:2000]}")
-    return choice.group(1)
 
 
 class Stack:

@@ -25,6 +25,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.exports.views import blueprint as exports_pages
     from webapp.guidance.views import blueprint as guidance_pages
+    from webapp.history.views import blueprint as history_pages
     from webapp.imports.views import blueprint as imports_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reproductions.views import blueprint as reproductions_pages
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         explanations_pages,
         exports_pages,
         guidance_pages,
+        history_pages,
         imports_pages,
         registry_pages,
         reproductions_pages,

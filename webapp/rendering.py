@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -85,6 +86,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.filters.update(
         abstention=abstention,
         abstention_advice=abstention_advice,
+        day=day,
         image_numbers=image_numbers,
         metadata_name=metadata_name,
         notice=notice,
@@ -99,6 +101,7 @@ def init_app(app: Flask) -> None:
         chosen_theme=chosen_theme,
         disclaimer=DISCLAIMER,
         poll_pace=poll_pace,
+        task_picture=task_picture,
     )
     app.after_request(_keep_hashed_assets)
 
@@ -114,6 +117,11 @@ def when(at: dt.datetime) -> Markup:
     else:
         words = format_datetime(at, DATE_FORMAT)
     return _time(at, words, kind="relative")
+
+
+def day(at: dt.datetime) -> str:
+    """The day, in UTC, where a drawing or a name has no place for more."""
+    return format_datetime(at, DATE_FORMAT)
 
 
 def moment(at: dt.datetime) -> Markup:
@@ -258,6 +266,13 @@ def asset(path: str) -> str:
     """The address of a file of static/, which changes when the file does."""
     file = Path(current_app.static_folder or "") / path
     return url_for("static", filename=path, v=_content_hash(file, file.stat().st_mtime_ns))
+
+
+def task_picture(code: str) -> str | None:
+    """The address of a small picture of what a reading task reads; None where there is none."""
+    path = f"img/tasks/{code}.jpg"
+    known = Path(current_app.static_folder or "") / "img" / "tasks"
+    return asset(path) if f"{code}.jpg" in os.listdir(known) else None
 
 
 @lru_cache(maxsize=256)

@@ -30,7 +30,7 @@ from webapp.accounts import queries, services
 from webapp.accounts.models import User
 from webapp.config import Settings
 from webapp.db import db
-from webapp.errors import Forbidden
+from webapp.errors import Forbidden, Invalid
 from webapp.keys import kept_key
 from webapp.permissions import public
 
@@ -209,6 +209,18 @@ def _user_of_session() -> User | None:
         services.keep_alive(user_session)
     g.user_session = user_session
     return user_session.user
+
+
+def sent_json() -> object:
+    """What a script has sent.
+
+    Raises:
+        Invalid: it is nested too deeply to be read.
+    """
+    try:
+        return request.get_json()
+    except RecursionError as error:
+        raise Invalid("json") from error
 
 
 @login_manager.unauthorized_handler

@@ -7,7 +7,7 @@ from alembic import op
 import webapp.db
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -18,7 +18,7 @@ MODALITIES = {
     "dermoscopy": ["DMS", "XC", "GM"],
     "fundus": ["OP"],
 }
-WITH_SIDES = ("breast-ultrasound", "fundus")
+WITH_SIDES = ("breast-ultrasound",)
 IMPORT_STATES = ("checking", "checked", "filing", "finished", "cancelled")
 ROW_STATES = ("waiting", "ready", "refused", "filed")
 

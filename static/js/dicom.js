@@ -55,7 +55,7 @@ export function fillBlanks(form, fields) {
     const former = control.value;
     control.value = value;
     if (control.value !== value) control.value = former; // a choice that is not offered
-    else filled.push(control.labels[0].firstChild.textContent.trim());
+    else if (!control.closest("[hidden]")) filled.push(control.labels[0].firstChild.textContent.trim());
   }
   return filled;
 }

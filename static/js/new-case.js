@@ -8,6 +8,7 @@ import { fillBlanks, isDicom, lookInto } from "./dicom.js";
 import { keepDrafts } from "./drafts.js";
 import { confirmDuplicates, duplicateWarnings } from "./duplicates.js";
 import { ImageList } from "./image-list.js";
+import { suggestLesions } from "./known-lesions.js";
 import { describeReadingTask } from "./reading-task.js";
 import { send } from "./send.js";
 
@@ -185,4 +186,5 @@ function moveErrorsToImages() {
 wireDropzone();
 describeReadingTask(form);
 form.addEventListener("change", () => describeReadingTask(form));
+suggestLesions(form);
 form.addEventListener("submit", submit);

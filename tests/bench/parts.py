@@ -39,6 +39,8 @@ LIST_PAGES = {
     "/cases?state=failed": 8,
     "/cases?state=completed&priority=stat": 6,
     "/cases?priority=asap&sort=oldest": 6,
+    "/cases?finding=blood-cell/basophil": 3,
+    "/cases?show=all&first_day=2020-01-01": 3,
     "/cases?identifier=00": 6,
     "/cases?identifier=0123": 10,
     "/cases?identifier=0123456&sort=newest": 6,

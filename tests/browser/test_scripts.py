@@ -52,7 +52,7 @@ class Ward:
         with self.app.app_context():
             return self.people.clinician(db.session.get_one(Site, self.site_id))
 
-    def case(self, image_count: int = 1) -> int:
+    def case(self, image_count: int = 1, **changes: Any) -> int:
         """A case that waits to be read; its number."""
         with self.app.app_context():
             uploads = tuple(
@@ -62,18 +62,21 @@ class Ward:
             case = submit(
                 actor=db.session.get_one(User, self.user.id),
                 submission=Submission(
-                    form_token=secrets.token_hex(8),
-                    site_id=self.site_id,
-                    identifier=secrets.token_hex(4),
-                    birth_year=1970,
-                    sex=Sex.FEMALE,
-                    reading_task_id=self.reading_task_id,
-                    priority=Priority.ROUTINE,
-                    age_at_acquisition_years=None,
-                    body_site=None,
-                    note="",
-                    uploads=uploads,
-                    confirm_duplicates=True,
+                    **{
+                        "form_token": secrets.token_hex(8),
+                        "site_id": self.site_id,
+                        "identifier": secrets.token_hex(4),
+                        "birth_year": 1970,
+                        "sex": Sex.FEMALE,
+                        "reading_task_id": self.reading_task_id,
+                        "priority": Priority.ROUTINE,
+                        "age_at_acquisition_years": None,
+                        "body_site": None,
+                        "note": "",
+                        "uploads": uploads,
+                        "confirm_duplicates": True,
+                    }
+                    | changes
                 ),
             )
             return case.id
@@ -351,12 +354,31 @@ def test_the_reading_task_that_is_chosen_is_described(
     page = visit("/cases/new")
     described = page.locator("#reading-tasks p:visible")
     expect(described).to_have_text(["Fundus: One eye.", "Test-Task: A test."], use_inner_text=True)
-    page.get_by_label("Reading task").select_option(label="Fundus")
+    page.get_by_label("Fundus").check()
     expect(described).to_have_text(["Fundus: One eye."])
-    expect(page.get_by_label("Reading task")).to_have_accessible_description(re.compile("One eye."))
+    expect(page.get_by_label("Fundus")).to_have_accessible_description(re.compile("One eye."))
     page.get_by_role("button", name="Send case").click()
     expect(page.get_by_role("heading", name="This case was not sent yet")).to_be_visible()
     expect(described).to_have_text(["Fundus: One eye."])
+
+
+def test_the_lesions_of_a_patient_are_suggested(ward: Ward, visit: Callable[..., Page]) -> None:
+    with ward.app.app_context():
+        skin = serving_model(task="dermoscopy").reading_task_id
+    ward.case(identifier="A-1", reading_task_id=skin, region="left arm")
+    page = visit("/cases/new")
+    page.get_by_label("Dermoscopy").check()
+    suggested = page.locator("#known-lesions option")
+    with page.expect_response("**/regions/known"):
+        page.get_by_label("Patient identifier").fill("A-2")
+        page.get_by_label("Lesion").focus()
+    expect(suggested).to_have_count(0)
+    page.get_by_label("Patient identifier").fill("A-1")
+    page.get_by_label("Lesion").focus()
+    expect(suggested).to_have_count(1)
+    expect(suggested).to_have_attribute("value", "left arm")
+    page.get_by_label("Test-Task").check()
+    expect(page.get_by_label("Lesion")).to_be_hidden()
 
 
 def test_files_are_as_large_as_they_are(visit: Callable[..., Page]) -> None:

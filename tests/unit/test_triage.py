@@ -1,5 +1,6 @@
 import datetime as dt
 import re
+import secrets
 import threading
 import time
 from collections.abc import Iterable
@@ -22,8 +23,12 @@ from webapp.catalogue.models import Priority
 from webapp.db import Base, db, now
 from webapp.errors import Conflict, NotFound
 from webapp.permissions import Role
+from webapp.reviews import services as reviews
+from webapp.reviews.models import Decision, ReportStatus
+from webapp.reviews.queries import basis
+from webapp.reviews.services import Verdict
 from webapp.triage import queries, services
-from webapp.triage.queries import Count, Filters, Sort
+from webapp.triage.queries import Count, Filters, Scope, Sort
 from webapp.triage.services import Rereading
 
 
@@ -536,6 +541,87 @@ def test_each_filter_leaves_what_fits(clinician: User) -> None:
     assert listed(clinician, identifier="A", state=State.SCHEDULED) == [waiting.id]
 
 
+def sign(actor: User, case: Case, finding_id: int | None = None, reason: str = "") -> None:
+    """Decide on a case: on this finding, or agree with the model."""
+    decision = Decision.OVERRIDE if finding_id else Decision.AGREE
+    verdict = Verdict(decision=decision, finding_id=finding_id, reason=reason)
+    mark = basis(case).mark
+    reviews.sign(
+        actor=actor, case=case, verdict=verdict, shown=mark, form_token=secrets.token_hex(8)
+    )
+
+
+@pytest.mark.parametrize("few", [queries.FEW_CASES, 0], ids=["few", "many"])
+def test_what_was_found_and_decided_is_searched(
+    clinician: User, people: Any, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(queries, "FEW_CASES", few)
+    colleague = people.user(Role.CLINICIAN, sites=clinician.sites)
+    answered, held, agreed, overridden, void = (clinic.send(clinician) for _ in range(5))
+    grave, watch = (f.id for f in reversed(answered.reading_task.findings) if f.code != "calm")
+    for case in (answered, agreed, overridden, void):
+        clinic.read(case, "grave")
+    clinic.read(held, "grave", abstained=True)
+    sign(clinician, agreed)
+    sign(colleague, overridden)
+    sign(colleague, overridden, watch, reason="looked again")
+    mark = basis(void).mark
+    reviews.void(actor=colleague, case=void, reason="twice", shown=mark, form_token="v")
+
+    def found(**filters: Any) -> list[int]:
+        return listed(clinician, scope=Scope.ALL, **filters)
+
+    everything = [void.id, overridden.id, agreed.id, held.id, answered.id]
+    assert found() == everything
+    assert found(finding_id=grave) == [void.id, overridden.id, agreed.id, answered.id]
+    assert found(finding_id=watch) == [overridden.id]
+    assert found(reviewer_id=clinician.id) == [agreed.id]
+    assert found(reviewer_id=colleague.id) == [void.id, overridden.id]
+    assert found(status=ReportStatus.PRELIMINARY) == [held.id, answered.id]
+    assert found(status=ReportStatus.FINAL) == [agreed.id]
+    assert found(status=ReportStatus.AMENDED) == [overridden.id]
+    assert found(status=ReportStatus.CANCELLED) == [void.id]
+    assert listed(clinician, finding_id=grave, sort=Sort.DUE) == [answered.id]
+
+
+def test_days_of_sending_are_searched(clinician: User) -> None:
+    old, middle, new = (clinic.send(clinician) for _ in range(3))
+    clinic.let_wait(old, dt.timedelta(days=9))
+    clinic.let_wait(middle, dt.timedelta(days=4))
+    on = middle.submitted_at.date()
+    day = dt.timedelta(days=1)
+    for sort in (Sort.NEWEST, Sort.DUE):
+        order = 1 if sort is Sort.DUE else -1
+        assert listed(clinician, sort=sort, first_day=on) == [middle.id, new.id][::order]
+        assert listed(clinician, sort=sort, last_day=on) == [old.id, middle.id][::order]
+    assert listed(clinician, first_day=on, last_day=on) == [middle.id]
+    assert listed(clinician, first_day=on + day, last_day=on + day) == []
+    assert listed(clinician, first_day=dt.date.min, last_day=dt.date.max) == [
+        new.id,
+        middle.id,
+        old.id,
+    ]
+
+
+def test_before_an_own_impression_no_search_tells_what_was_found(clinician: User) -> None:
+    answered, held, failed = (clinic.send(clinician) for _ in range(3))
+    clinic.read(answered, "grave")
+    clinic.read(held, "grave", abstained=True)
+    clinic.fail(failed)
+    grave = answered.reading_task.findings[-1].id
+    read = {"status": ReportStatus.PRELIMINARY}
+    assert listed(clinician, finding_id=grave) == [answered.id]
+    assert listed(clinician, **read) == [held.id, answered.id]
+    clinician.sites[0].own_impression_first = True
+    db.session.commit()
+    assert listed(clinician, finding_id=grave) == []
+    assert listed(clinician, **read) == [failed.id, held.id, answered.id]
+    for case in (answered, held, failed):
+        reviews.save_impression(actor=clinician, case=case, finding_id=None)
+    assert listed(clinician, finding_id=grave) == [answered.id]
+    assert listed(clinician, **read) == [held.id, answered.id]
+
+
 @pytest.mark.parametrize("prefix", ["%", "_", "A%", "\\", "'"])
 def test_an_identifier_is_taken_as_it_is(clinician: User, prefix: str) -> None:
     clinic.send(clinician, identifier="AB")
@@ -635,26 +721,42 @@ def test_a_longer_worklist_takes_no_more_statements(
         ({"priority": Priority.STAT, "sort": Sort.NEWEST}, "ix_assessments_by_priority"),
         ({"priority": Priority.STAT}, "ix_assessments_by_priority_due"),
         ({"state": State.FAILED}, "ix_assessments_by_state_due"),
+        (
+            {"first_day": dt.date(2020, 1, 1), "scope": Scope.ALL},
+            "ix_cases_worklist (site_id=? AND id>? AND id<?)",
+        ),
+        ({"reviewer_id": 1, "scope": Scope.ALL}, "ix_cases_worklist"),
+        ({"finding_id": 1, "scope": Scope.ALL}, "ix_cases_worklist"),
     ],
 )
 def test_an_index_answers_the_worklist_in_its_order(
-    clinician: User, filters: dict[str, Any], index: str
+    clinician: User, filters: dict[str, Any], index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clinic.send(clinician)
+    monkeypatch.setattr(queries, "FEW_CASES", -1)
     steps = plan(clinician, Filters(**filters))
     assert index in steps[0]
-    assert not [step for step in steps if "TEMP B-TREE" in step]
+    assert not [step for step in steps if "TEMP B-TREE" in step or "ix_reviews_" in step]
 
 
 @pytest.mark.parametrize(
     "filters",
-    [{}, {"identifier": "P"}, {"state": State.COMPLETED}, {"priority": Priority.ROUTINE}],
+    [
+        {},
+        {"identifier": "P"},
+        {"state": State.COMPLETED},
+        {"priority": Priority.ROUTINE},
+        {"finding_id": 1},
+        {"status": ReportStatus.PRELIMINARY},
+        {"first_day": dt.date(2020, 1, 1)},
+    ],
     ids=str,
 )
 def test_an_index_answers_the_worklist_by_due(
     clinician: User, filters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clinic.send(clinician)
-    monkeypatch.setattr(queries, "FEW_CASES", 0)
+    monkeypatch.setattr(queries, "FEW_CASES", -1)
     steps = plan(clinician, Filters(**filters))
     assert [step for step in steps if re.search("ix_assessments_by_(state_|priority_)?due", step)]
     assert not [step for step in steps if "Sort" in step or "TEMP B-TREE" in step]

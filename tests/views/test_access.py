@@ -18,7 +18,7 @@ from tests.views.conftest import Program
 from webapp.accounts.models import ApiToken, Site, User
 from webapp.accounts.queries import token_hash
 from webapp.assessments.models import AssessedImage
-from webapp.cases.models import Case
+from webapp.cases.models import Case, Region
 from webapp.db import db, now
 from webapp.explanations.models import Explanation
 from webapp.permissions import Role
@@ -72,6 +72,9 @@ ALLOWED: dict[str, set[Any]] = {
     "guidance.sample": USERS,
     "guidance.terms": OFFICE,
     "healthz": ANYONE,
+    "history.assign_region": CLINICIANS,
+    "history.known_regions": CLINICIANS,
+    "history.region": READERS,
     "imports.example": CLINICIANS,
     "imports.import_status": CLINICIANS,
     "imports.imports": CLINICIANS,
@@ -162,12 +165,26 @@ def numbers(
             "image_id": case.images[0].id,
             "model_id": version.id,
             "patient_id": case.patient_id,
+            "region_id": region_of(case),
             "reproduction_id": asked.id,
             "sample_id": kept.id,
             "site_id": case.site_id,
             "token_id": number_of_token(clinic.token(clinician)),
             "user_id": people.administrator().id,
         }
+
+
+def region_of(case: Case) -> int:
+    region = Region(
+        patient_id=case.patient_id,
+        reading_task_id=case.reading_task_id,
+        label="arm",
+        key="arm",
+        created_at=now(),
+    )
+    db.session.add(region)
+    db.session.commit()
+    return region.id
 
 
 def saved_filter(user: User) -> int:

@@ -8,6 +8,7 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser, People
+from webapp.accounts.models import User
 from webapp.cases.models import Case
 from webapp.db import db
 from webapp.permissions import Role
@@ -59,11 +60,43 @@ def test_the_site_is_asked_for_only_where_there_is_a_choice(
 
 
 def test_nothing_is_chosen_beforehand_where_there_is_a_choice(app: Flask, desk: Browser) -> None:
-    prompt = '<option selected value="">Choose</option>'
-    assert prompt not in shown(desk)
+    assert kinds(shown(desk)) == [True]
     with app.app_context():
         clinic.serve("fundus")
-    assert prompt in shown(desk)
+    assert kinds(shown(desk)) == [False, False]
+
+
+def kinds(page: str) -> list[bool]:
+    """Of each kind of image, whether it is chosen."""
+    return ["checked" in tag for tag in re.findall(r'<input[^>]*name="reading_task"[^>]*>', page)]
+
+
+def test_each_kind_of_image_has_a_picture(app: Flask, desk: Browser) -> None:
+    assert "<img" not in shown(desk)
+    with app.app_context():
+        clinic.serve("fundus")
+    (address,) = re.findall(r'<img class="kind__picture" src="([^"]+)"', shown(desk))
+    assert desk.get(address).mimetype == "image/jpeg"
+
+
+def test_what_images_show_is_asked_for_where_it_is_followed(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    assert not {'name="lesion"', 'name="eye"'} & set(shown(desk).split())
+    with app.app_context():
+        eyes = clinic.serve("fundus").reading_task_id
+        task_id = clinic.serve("dermoscopy").reading_task_id
+        case = clinic.send(clinician, identifier="A-1", region="arm", reading_task_id=task_id)
+    page = shown(desk)
+    assert f'data-about-task="{task_id}"><div class="field ' in page.replace("\n", "")
+    assert f'data-about-task="{eyes}"><div class="field ' in page.replace("\n", "")
+    assert value(page, "lesion") == ""
+    assert '<option value="arm">' in shown(desk, f"?patient_id={case.patient_id}")
+    page = shown(desk, f"?region_id={case.region_id}")
+    assert value(page, "lesion") == "arm"
+    assert value(page, "identifier") == "A-1"
+    assert kinds(page) == [True, False, False]
+    assert desk.get("/cases/new?region_id=999").status_code == 404
 
 
 def test_it_says_what_each_reading_task_is_for(app: Flask, desk: Browser) -> None:

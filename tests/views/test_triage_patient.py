@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,36 @@ def test_it_shows_the_patient_and_all_their_cases(
     assert f'href="/cases/{case.id}"' in page
     assert f'href="/cases/{second.id}"' in page
     assert f'href="/cases/{other.id}"' not in page
+
+
+def test_cases_can_be_grouped_by_what_they_show(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    path = f"/patients/{case.patient_id}"
+    assert "?by=region" not in desk.get(path).get_data(as_text=True)
+    with app.app_context():
+        skin = clinic.serve("dermoscopy").reading_task_id
+        shows = {"identifier": "A-1", "reading_task_id": skin}
+        arm = clinic.send(clinician, region="arm", **shows)
+        leg = clinic.send(clinician, region="leg", **shows)
+        again = clinic.send(clinician, region="arm", **shows)
+
+    def order(page: str) -> list[str]:
+        return re.findall(r'<li id="case-(\d+)"|<h3[^>]*>(?:<a[^>]*>)?([^<]+)', page)
+
+    page = desk.get(path).get_data(as_text=True)
+    assert order(page) == [(str(one.id), "") for one in (again, leg, arm, case)]
+    assert page.count(f'href="/regions/{arm.region_id}"') == 2
+    grouped = order(desk.get(f"{path}?by=region").get_data(as_text=True))
+    assert [number or heading for number, heading in grouped] == [
+        "arm",
+        str(again.id),
+        str(arm.id),
+        "leg",
+        str(leg.id),
+        "No lesion or eye named",
+        str(case.id),
+    ]
 
 
 def test_its_open_rows_are_kept_fresh(app: Flask, desk: Browser, case: Case) -> None:

@@ -384,6 +384,30 @@ def test_a_dicom_file_that_cannot_be_kept_has_its_sentence(
     assert sentence in refusal(send(desk, filled, data))
 
 
+def test_what_the_images_show_is_kept_where_it_is_followed(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    with app.app_context():
+        skin = clinic.serve("dermoscopy").reading_task_id
+        eyes = clinic.serve("fundus").reading_task_id
+
+    def send_for(reading_task: Any, **said: str) -> Any:
+        changes = {"form_token": form_token(desk), "reading_task": reading_task}
+        return send(desk, filled | changes | said, clinic.picture())
+
+    both = {"lesion": "left forearm A", "eye": "right"}
+    for reading_task in (skin, eyes, filled["reading_task"]):
+        assert send_for(reading_task, **both).status_code == 303
+    assert send_for(skin, lesion="Left  Forearm A").status_code == 303  # the same one again
+    assert send_for(skin).status_code == 303  # nobody says
+    assert "At most 60" in refusal(send_for(skin, lesion="x" * 61))
+    assert "valid choice" in refusal(send_for(eyes, eye="third"))
+    with app.app_context():
+        cases = db.session.scalars(sa.select(Case).order_by(Case.id)).all()
+        kept = [case.region.label if case.region else None for case in cases]
+    assert kept == ["left forearm A", "right", None, "left forearm A", None]
+
+
 def test_too_many_images_are_refused(app: Flask, desk: Browser, filled: dict[str, Any]) -> None:
     page = refusal(send(desk, filled, *[clinic.picture()] * (imaging.MAX_IMAGES + 1)))
     assert "at most 20" in page

@@ -178,6 +178,8 @@ def test_filters_and_order_come_from_the_address(
         "?identifier=" + "x" * 500,
         "?identifier=%F4%8F%BF%BF",
         "?state=completed&state=failed",
+        "?finding=x&reviewer=x&status=x&first_day=x&last_day=2026-02-30",
+        "?first_day=0001-01-01&last_day=9999-12-31",
     ],
 )
 def test_what_cannot_be_used_is_left_out(desk: Browser, query: str) -> None:
@@ -323,3 +325,33 @@ def test_where_everything_is_decided_it_says_so(app: Flask, desk: Browser, case:
     page = desk.get("/cases").get_data(as_text=True)
     assert "Nothing waits" in page
     assert "Add demonstration cases" not in page
+
+
+def test_what_was_decided_is_found_among_all(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    """Who looks for what only a decided case can be is not shown the undecided ones."""
+    with app.app_context():
+        clinic.read(case, "grave")
+        actor, decided = db.session.get_one(User, clinician.id), db.session.get_one(Case, case.id)
+        reviews.sign(
+            actor=actor,
+            case=decided,
+            verdict=Verdict(decision=Decision.AGREE),
+            shown=basis(decided).mark,
+            form_token="once",
+        )
+    page = shown(desk)
+    assert "A-1" not in page
+    assert '<details class="filters__more">' in page
+    assert '<optgroup label="Test-Task">' in page
+    query = f"?reviewer={clinician.username}"
+    page = shown(desk, query)
+    assert "A-1" in page
+    assert '<details class="filters__more" open>' in page
+    assert '<option selected value="all">' in page
+    assert "A-1" in shown(desk, "?status=final")
+    assert "A-1" in shown(desk, "?show=all&finding=test-task/grave")
+    assert "A-1" not in shown(desk, "?show=all&finding=test-task/calm")
+    table = desk.get(f"/cases.csv{query}").get_data(as_text=True)
+    assert "A-1" in table

@@ -197,6 +197,14 @@ class Assessment(Leased, Base):
             sqlite_where=_IS_CURRENT,
             postgresql_where=_IS_CURRENT,
         ),
+        Index(
+            "ix_assessments_by_finding",
+            "finding_id",
+            "state",
+            "case_id",
+            sqlite_where=_IS_CURRENT,
+            postgresql_where=_IS_CURRENT,
+        ),
         *(
             Index(name, *columns, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
             for name, *columns in (

@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.accounts.models import Site, User
-from webapp.catalogue.models import Priority, ReadingTask
+from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.db import Base, value_enum
 
 
@@ -88,6 +88,50 @@ class Patient(Base):
     )
 
 
+class Side(enum.StrEnum):
+    """Which of a patient's two eyes: what an eye is labelled with."""
+
+    RIGHT = "right"
+    LEFT = "left"
+
+    @property
+    def label(self) -> str:
+        return _SIDE_LABELS[self]
+
+
+_SIDE_LABELS = {Side.RIGHT: _l("Right eye"), Side.LEFT: _l("Left eye")}
+
+
+class Region(Base):
+    """A lesion or an eye of a patient, which several cases may show."""
+
+    __tablename__ = "regions"
+    __table_args__ = (UniqueConstraint("patient_id", "reading_task_id", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"))
+    reading_task_id: Mapped[int] = mapped_column(ForeignKey("reading_tasks.id"))
+    label: Mapped[str] = mapped_column(String(60))
+    """As clinicians call it; of an eye its `Side`."""
+    key: Mapped[str] = mapped_column(Text)
+    """The label without regard to upper and lower case: the same key is the same region."""
+    created_at: Mapped[dt.datetime]
+
+    patient: Mapped[Patient] = relationship()
+    reading_task: Mapped[ReadingTask] = relationship()
+
+    @property
+    def name(self) -> str:
+        """What pages call it."""
+        if self.reading_task.region_kind is RegionKind.EYE and self.label in list(Side):
+            return str(Side(self.label).label)
+        return self.label
+
+    @property
+    def site_id(self) -> int:
+        return self.patient.site_id
+
+
 class Case(Base):
     """One question about one patient: the item of the worklist."""
 
@@ -99,6 +143,7 @@ class Case(Base):
         ),
         Index("ix_cases_worklist", "site_id", "id", "reading_task_id"),
         Index(None, "patient_id", "submitted_at"),
+        Index(None, "region_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -114,6 +159,8 @@ class Case(Base):
     laterality: Mapped[Laterality] = mapped_column(
         value_enum(Laterality), default=Laterality.UNKNOWN
     )
+    region_id: Mapped[int | None] = mapped_column(ForeignKey("regions.id"))
+    """The patient's lesion or eye that the images show; None while nobody has said."""
     note: Mapped[str] = mapped_column(Text)
     form_token: Mapped[str] = mapped_column(String(64), unique=True)
     """Names the form that was sent: the same one sent again is the same case."""
@@ -130,6 +177,7 @@ class Case(Base):
     )
     site: Mapped[Site] = relationship(foreign_keys=[site_id], viewonly=True)
     reading_task: Mapped[ReadingTask] = relationship()
+    region: Mapped[Region | None] = relationship()
     submitted_by: Mapped[User] = relationship(foreign_keys=[submitted_by_id])
     assigned_to: Mapped[User | None] = relationship(foreign_keys=[assigned_to_id])
     images: Mapped[list["Image"]] = relationship(

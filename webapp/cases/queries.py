@@ -3,11 +3,11 @@
 import unicodedata
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from webapp.accounts.models import User
-from webapp.cases.models import Case, CaseMove, Image, Patient
+from webapp.cases.models import Case, CaseMove, Image, Patient, Region
 from webapp.db import db
 from webapp.errors import NotFound
 from webapp.permissions import Permission
@@ -22,6 +22,11 @@ def normal_identifier(identifier: str) -> str:
     """A patient identifier as it is kept, so that one that was typed otherwise is the same."""
     words = unicodedata.normalize("NFKC", identifier).split()
     return "".join(character for character in " ".join(words) if character.isprintable())
+
+
+def region_key(label: str) -> str:
+    """What is alike in all ways to write the label of a lesion or an eye."""
+    return normal_identifier(label).casefold()
 
 
 def find_patient(*, site_id: int, identifier: str) -> Patient | None:
@@ -45,6 +50,7 @@ def get_case(*, actor: User, case_id: int) -> Case:
         .options(
             joinedload(Case.patient),
             joinedload(Case.reading_task),
+            joinedload(Case.region),
             joinedload(Case.submitted_by),
             selectinload(Case.images),
         )
@@ -68,6 +74,47 @@ def get_patient(*, actor: User, patient_id: int) -> Patient:
     if patient is None:
         raise NotFound("patient", patient_id=patient_id)
     return patient
+
+
+def get_region(*, actor: User, region_id: int) -> Region:
+    """A lesion or an eye, with its patient.
+
+    Raises:
+        NotFound: there is none, or its patient is not at a site of the actor.
+    """
+    region = db.session.scalars(
+        select(Region)
+        .join(Region.patient)
+        .where(Region.id == region_id, Patient.site_id.in_(visible_site_ids(actor)))
+        .options(
+            contains_eager(Region.patient).joinedload(Patient.site),
+            joinedload(Region.reading_task),
+        )
+    ).one_or_none()
+    if region is None:
+        raise NotFound("region", region_id=region_id)
+    return region
+
+
+def find_region(*, patient: Patient, reading_task_id: int, label: str) -> Region | None:
+    """The lesion or eye of a patient that has this label at a reading task."""
+    return db.session.scalars(
+        select(Region).where(
+            Region.patient_id == patient.id,
+            Region.reading_task_id == reading_task_id,
+            Region.key == region_key(label),
+        )
+    ).one_or_none()
+
+
+def regions_of(patient: Patient) -> Sequence[Region]:
+    """A patient's lesions and eyes that a case shows, by label."""
+    return db.session.scalars(
+        select(Region)
+        .where(Region.patient_id == patient.id, exists().where(Case.region_id == Region.id))
+        .order_by(Region.key, Region.id)
+        .options(joinedload(Region.reading_task))
+    ).all()
 
 
 def get_image(*, actor: User, image_id: int) -> Image:

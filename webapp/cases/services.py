@@ -9,11 +9,20 @@ from typing import Self
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from webapp import storage
+from webapp import audit, storage
 from webapp.accounts.models import Site, User
 from webapp.cases import queries
-from webapp.cases.models import Case, CaseMove, Image, Laterality, Patient, Sex
-from webapp.catalogue.models import Priority, ReadingTask
+from webapp.cases.models import (
+    Case,
+    CaseMove,
+    Image,
+    Laterality,
+    Patient,
+    Region,
+    Sex,
+    Side,
+)
+from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.imaging import MAX_IMAGES, CleanImage
@@ -147,6 +156,7 @@ def create_case(
     form_token: str,
     images: Sequence[NewImage],
     is_demonstration: bool = False,
+    region: Region | None = None,
 ) -> Case:
     """File a case with its images, in the order given. An age that is not given follows from the
     birth year.
@@ -171,6 +181,7 @@ def create_case(
             age_is_derived=age_at_acquisition_years is None,
             body_site=plain_text(body_site or "") or None,
             laterality=laterality,
+            region=region,
             note=plain_text(note),
             form_token=form_token,
             submitted_by=actor,
@@ -231,10 +242,75 @@ def move_case(
         )
         db.session.add(move)
         case.patient = patient
+        case.region = None  # it is the other one's; nobody has said which of this one's it is
         if case.age_is_derived:
             case.age_at_acquisition_years = _age(patient.birth_year, case.submitted_at)
         db.session.flush()
     return move
+
+
+def find_or_create_region(
+    *, patient: Patient, reading_task: ReadingTask, label: str
+) -> Region | None:
+    """The lesion or eye that a label names for a patient who is held, made if it is new. None
+    without a label, and where images of the reading task are not followed by any.
+
+    Raises:
+        Invalid: `region`: the label is longer than the record allows, or names no eye.
+    """
+    label, kind = queries.normal_identifier(label), reading_task.region_kind
+    if not label or kind is None:
+        return None
+    is_no_eye = kind is RegionKind.EYE and label not in list(Side)
+    if is_no_eye or len(label) > Region.label.type.length:
+        raise Invalid("region", limit=Region.label.type.length)
+    region = queries.find_region(patient=patient, reading_task_id=reading_task.id, label=label)
+    if region is None:
+        region = Region(
+            patient=patient,
+            reading_task=reading_task,
+            label=label,
+            key=queries.region_key(label),
+            created_at=now(),
+        )
+        db.session.add(region)
+        db.session.flush()
+    return region
+
+
+def name_region(*, actor: User, case: Case, label: str, shown_id: int | None) -> Region | None:
+    """Say which lesion or eye of the patient a case shows; without a label, that nobody knows.
+
+    No model is told, and a decision does not rest on it: it can be said of signed cases as well.
+
+    Raises:
+        NotFound: the case is not at a site of the actor.
+        Conflict: `region_changed`: someone has said something else than `shown_id` meanwhile, or
+            has moved the case to another patient.
+        Invalid: `region`: the label cannot be one.
+    """
+    _require_site(actor, case.site_id)
+    with transaction():
+        patient = case.patient
+        _hold(patient)
+        db.session.refresh(case, ["patient_id", "region_id"], with_for_update={"of": Case})
+        db.session.expire(case, ["region"])
+        former_id = case.region_id
+        region = find_or_create_region(patient=patient, reading_task=case.reading_task, label=label)
+        region_id = region.id if region else None
+        if region_id == former_id:
+            return region
+        if former_id != shown_id or case.patient_id != patient.id:
+            raise Conflict("region_changed", case_id=case.id)
+        case.region = region
+        audit.record(
+            actor=actor,
+            action="case.region_named",
+            subject=case,
+            region_id=region_id,
+            former_region_id=former_id,
+        )
+    return region
 
 
 def plain_text(text: str) -> str:

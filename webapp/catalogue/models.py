@@ -86,6 +86,20 @@ _MALIGNANCY_TONES = {
 }
 
 
+class RegionKind(enum.StrEnum):
+    """What of a patient an image shows, where the same can be looked at again."""
+
+    LESION = "lesion"
+    EYE = "eye"
+
+    @property
+    def label(self) -> str:
+        return _REGION_LABELS[self]
+
+
+_REGION_LABELS = {RegionKind.LESION: _l("Lesion"), RegionKind.EYE: _l("Eye")}
+
+
 class ReadingTask(Base):
     """What a model reads: one kind of image, and one question asked of it."""
 
@@ -99,6 +113,8 @@ class ReadingTask(Base):
     """Codes of the modalities whose DICOM files show what is read; empty where any may."""
     has_sides: Mapped[bool] = mapped_column(default=False)
     """It is asked of which side of the body an image is."""
+    region_kind: Mapped[RegionKind | None] = mapped_column(value_enum(RegionKind))
+    """What its images are followed by; None where the next image shows something else."""
     created_at: Mapped[dt.datetime]
 
     findings: Mapped[list["Finding"]] = relationship(

@@ -14,6 +14,7 @@ from webapp.catalogue.models import (
     Malignancy,
     Priority,
     ReadingTask,
+    RegionKind,
 )
 from webapp.db import Lock, db, hold, now, transaction
 from webapp.errors import Conflict, Invalid
@@ -60,7 +61,10 @@ DICOM_MODALITIES = {
 }
 """Of reading tasks by their codes, as DICOM names them: general and slide microscopy, ultrasound,
 computed tomography, dermoscopy, photography with a camera, photography of the eye."""
-WITH_SIDES = {"breast-ultrasound", "fundus"}
+WITH_SIDES = {"breast-ultrasound"}
+"""Where a side is asked for, and is not what images are followed by."""
+_REGIONS = {"breast-ultrasound": "lesion", "dermoscopy": "lesion", "fundus": "eye"}
+"""What images show that can be looked at again, for bundles from before they said it themselves."""
 
 
 def add_reading_task(*, manifest: Mapping[str, Any]) -> ReadingTask:
@@ -84,6 +88,7 @@ def add_reading_task(*, manifest: Mapping[str, Any]) -> ReadingTask:
             description=described["description"],
             dicom_modalities=DICOM_MODALITIES.get(described["code"], []),
             has_sides=described["code"] in WITH_SIDES,
+            region_kind=_region_kind(described),
             created_at=now(),
             findings=[
                 Finding(
@@ -245,3 +250,8 @@ def _check_reason(reason: str) -> None:
 def _check_order(minutes: Minutes) -> None:
     if not 0 <= minutes.stat <= minutes.asap <= minutes.urgent <= minutes.routine:
         raise Invalid("order")
+
+
+def _region_kind(described: Mapping[str, Any]) -> RegionKind | None:
+    kind = described.get("region", _REGIONS.get(described["code"]))
+    return RegionKind(kind) if kind in list(RegionKind) else None

@@ -12,7 +12,7 @@ from webapp.db import now
 from webapp.exports.report import report
 from webapp.exports.table import as_csv
 from webapp.permissions import Permission, require, signed_in_user
-from webapp.reviews.queries import latest_reviews, may_see_answer
+from webapp.reviews.queries import latest_reviews, may_see_answer, reviewers
 from webapp.triage import queries
 from webapp.triage.forms import WorklistForm
 
@@ -50,7 +50,11 @@ def case_report(case_id: int) -> ResponseReturnValue:
 @require(Permission.VIEW_CASES)
 def case_table() -> ResponseReturnValue:
     """The cases of a worklist, filtered and ordered as it is; all of them, or none."""
-    form = WorklistForm(request.args, reading_tasks=queries.offered_reading_tasks())
+    form = WorklistForm(
+        request.args,
+        reading_tasks=queries.offered_reading_tasks(),
+        reviewers=reviewers(actor=signed_in_user()),
+    )
     rows = queries.rows_of(actor=signed_in_user(), filters=form.filters(), limit=MAX_CASES + 1)
     if len(rows) > MAX_CASES:
         flash(_("These are more than %(max)s cases: take fewer at once.", max=MAX_CASES))

@@ -16,7 +16,9 @@ from sqlalchemy import select
 
 from webapp import audit, storage
 from webapp.accounts.models import User
+from webapp.cases.models import Laterality
 from webapp.cases.services import NewImage
+from webapp.catalogue.models import ReadingTask, RegionKind
 from webapp.db import db, now, transaction
 from webapp.dicom import DicomFacts
 from webapp.errors import Conflict, DomainError, NotFound
@@ -256,6 +258,9 @@ def _file(claim: Claim, row: ImportRow) -> None:
 def _submission(row: ImportRow) -> Submission:
     said = Particulars.from_plain(row.particulars or {})
     known = {problem["trouble"] for problem in row.problems}
+    task = db.session.get(ReadingTask, said.reading_task_id)
+    is_of_an_eye = task is not None and task.region_kind is RegionKind.EYE
+    has_side = said.side is not Laterality.UNKNOWN
     return Submission(
         form_token=f"import-{row.import_id}-{row.number}",
         site_id=row.owner.site_id,
@@ -269,7 +274,8 @@ def _submission(row: ImportRow) -> Submission:
         note=said.note,
         uploads=tuple(_upload(NewImage(**image)) for image in row.images or ()),
         confirm_duplicates=bool(known & {Trouble.FILED_ELSEWHERE, Trouble.IN_OTHER_ROW}),
-        laterality=said.side,
+        laterality=Laterality.UNKNOWN if is_of_an_eye else said.side,
+        region=said.side.value if is_of_an_eye and has_side else "",
     )
 
 

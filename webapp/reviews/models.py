@@ -6,7 +6,7 @@ import enum
 from flask_babel import format_date
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import CheckConstraint, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.accounts.models import User
@@ -111,6 +111,9 @@ class Review(Base):
         CheckConstraint(
             "(version > 1 OR decision = 'void') = (reason IS NOT NULL)", name="reason_when_changed"
         ),
+        Index(None, "reviewer_id"),
+        Index(None, "finding_id"),
+        Index(None, "decision", "version"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

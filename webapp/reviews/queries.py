@@ -123,10 +123,27 @@ def latest_reviews(case_ids: Collection[int]) -> dict[int, Review]:
     """The decisions that count, by the numbers of their cases; none where nobody has signed."""
     found = db.session.scalars(
         select(Review)
-        .where(Review.case_id.in_(case_ids), _is_latest())
+        .where(Review.case_id.in_(case_ids), is_latest())
         .options(joinedload(Review.finding), joinedload(Review.reviewer))
     )
     return {review.case_id: review for review in found}
+
+
+def is_latest() -> ColumnElement[bool]:
+    """A condition for the decisions that count."""
+    later = aliased(Review)
+    return ~exists().where(later.case_id == Review.case_id, later.version > Review.version)
+
+
+def has_status(status: ReportStatus) -> ColumnElement[bool]:
+    """A condition for decisions that make a report so binding as long as they count."""
+    is_void = Review.decision == Decision.VOID
+    conditions = {
+        ReportStatus.FINAL: ~is_void & (Review.version == 1),
+        ReportStatus.AMENDED: ~is_void & (Review.version > 1),
+        ReportStatus.CANCELLED: is_void,
+    }
+    return conditions[status]
 
 
 def review_of_form(case: Case, form_token: str) -> Review | None:
@@ -161,7 +178,7 @@ def disagreements(*, actor: User) -> Sequence[SecondRead]:
         .join(Review.case)
         .where(
             Case.site_id.in_(visible_site_ids(actor)),
-            _is_latest(),
+            is_latest(),
             SecondRead.finding_id.is_distinct_from(Review.finding_id),
         )
         .order_by(SecondRead.id)
@@ -188,7 +205,7 @@ def to_read_again(*, actor: User) -> Sequence[Case]:
         .join(Review, Review.case_id == Case.id)
         .where(
             Case.site_id.in_(visible_site_ids(actor)),
-            _is_latest(),
+            is_latest(),
             Review.decision != Decision.VOID,
             Review.reviewer_id != actor.id,
             ~exists().where(SecondRead.review_id == Review.id),
@@ -199,21 +216,30 @@ def to_read_again(*, actor: User) -> Sequence[Case]:
     ).all()
 
 
-def _is_latest() -> ColumnElement[bool]:
-    """A condition for the decisions that count."""
-    later = aliased(Review)
-    return ~exists().where(later.case_id == Review.case_id, later.version > Review.version)
-
-
 def colleagues(case: Case) -> Sequence[User]:
     """Those who may decide on a case, by name."""
-    roles = [role for role in Role if Permission.REVIEW_CASES in role.permissions]
     return db.session.scalars(
         select(User)
         .where(
             User.disabled_at.is_(None),
-            User.user_roles.any(UserRole.role.in_(roles)),
+            User.user_roles.any(UserRole.role.in_(_deciding_roles())),
             User.sites.any(Site.id == case.site_id),
         )
         .order_by(User.full_name, User.id)
     ).all()
+
+
+def reviewers(*, actor: User) -> Sequence[User]:
+    """Those who may have decided on cases of the actor's sites, by name."""
+    return db.session.scalars(
+        select(User)
+        .where(
+            User.user_roles.any(UserRole.role.in_(_deciding_roles())),
+            User.sites.any(Site.id.in_(visible_site_ids(actor))),
+        )
+        .order_by(User.full_name, User.id)
+    ).all()
+
+
+def _deciding_roles() -> list[Role]:
+    return [role for role in Role if Permission.REVIEW_CASES in role.permissions]

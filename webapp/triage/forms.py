@@ -18,10 +18,12 @@ from itsdangerous import BadSignature, Signer
 from markupsafe import Markup, escape
 from wtforms import (
     BooleanField,
+    DateField,
     Field,
     Form,
     HiddenField,
     IntegerField,
+    RadioField,
     SelectField,
     StringField,
     TextAreaField,
@@ -39,14 +41,15 @@ from wtforms.validators import (
 from webapp import imaging
 from webapp.accounts.models import Site, User
 from webapp.assessments.models import State
-from webapp.cases.models import Case, Image, Laterality, Patient, Sex
-from webapp.cases.queries import normal_identifier
+from webapp.cases.models import Case, Image, Laterality, Patient, Region, Sex
+from webapp.cases.queries import normal_identifier, regions_of
 from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars, plain_text
-from webapp.catalogue.models import Priority, ReadingTask
+from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
+from webapp.history.forms import eye_field, lesion_field
 from webapp.reviews.forms import review_in_words
-from webapp.reviews.models import Review
+from webapp.reviews.models import ReportStatus, Review
 from webapp.reviews.queries import latest_reviews
 from webapp.triage.models import SavedFilter
 from webapp.triage.queries import Filters, Scope, Sort
@@ -100,10 +103,10 @@ def _choices(members: Iterable[_Labelled]) -> list[SelectChoice]:
     return [SelectChoice(member.value, member.label) for member in members]
 
 
-def _rows_to_choose(rows: Sequence[ReadingTask] | Sequence[Site]) -> list[SelectChoice]:
+def _sites_to_choose(sites: Sequence[Site]) -> list[SelectChoice]:
     """Where there are several, none is chosen beforehand: nobody would notice the wrong one."""
-    prompt = [SelectChoice("", _l("Choose"))] if len(rows) > 1 else []
-    return prompt + [SelectChoice(str(row.id), row.name) for row in rows]
+    prompt = [SelectChoice("", _l("Choose"))] if len(sites) > 1 else []
+    return prompt + [SelectChoice(str(site.id), site.name) for site in sites]
 
 
 def _number_or_none(text: str | int | None) -> int | None:
@@ -306,6 +309,18 @@ def _in_words(particulars: Particulars) -> str:
     return f"{born}, {_('sex')} {particulars.sex.label}"
 
 
+_REGION_FIELDS = {RegionKind.LESION: "lesion", RegionKind.EYE: "eye"}
+
+
+def _lesions_of(patient: Patient) -> list[str]:
+    lesions = (
+        region.label
+        for region in regions_of(patient)
+        if region.reading_task.region_kind is RegionKind.LESION
+    )
+    return list(dict.fromkeys(lesions))
+
+
 class NewCaseForm(PatientForm):
     """A new case: the patient, the question, and the images.
 
@@ -326,8 +341,8 @@ class NewCaseForm(PatientForm):
     )
     birth_year = _birth_year_field()
     sex = _sex_field()
-    reading_task = SelectField(
-        _l("Reading task"),
+    reading_task = RadioField(
+        _l("Kind of image"),
         [InputRequired(_l("Choose what is to be read."))],
         coerce=_number_or_none,
     )
@@ -348,6 +363,8 @@ class NewCaseForm(PatientForm):
     laterality = SelectField(
         _l("Side"), choices=_choices(Laterality), coerce=Laterality, default=Laterality.UNKNOWN
     )
+    lesion = lesion_field()
+    eye = eye_field()
     note = TextAreaField(
         _l("Note"),
         [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
@@ -366,6 +383,7 @@ class NewCaseForm(PatientForm):
         reading_tasks: Sequence[ReadingTask],
         body_sites: Mapping[int, Sequence[str]],
         patient: Patient | None = None,
+        region: Region | None = None,
     ) -> None:
         super().__init__(obj=patient)
         self._signer = Signer(current_app.secret_key or "", salt=f"new-case-{actor.id}")
@@ -375,8 +393,12 @@ class NewCaseForm(PatientForm):
         self.taken_over: list[str] = []
         """Sentences on fields that were filled in from a DICOM file."""
         self._refusals: list[str] = []
-        self.reading_task.choices = _rows_to_choose(reading_tasks)
-        self.site_id.choices = _rows_to_choose(self._sites)
+        self.reading_task.choices = [
+            SelectChoice(str(task.id), task.name) for task in reading_tasks
+        ]
+        if len(reading_tasks) == 1 and not self.is_submitted():
+            self.reading_task.data = reading_tasks[0].id  # as of sites: there is no choice
+        self.site_id.choices = _sites_to_choose(self._sites)
         if len(self._sites) == 1:
             del self.site_id
         self.body_sites = body_sites
@@ -386,8 +408,25 @@ class NewCaseForm(PatientForm):
         self.side_task_ids = [task.id for task in reading_tasks if task.has_sides]
         if not self.side_task_ids:
             del self.laterality
+        self._follow(region)
+        self.known_lesions = _lesions_of(patient) if patient else []
         if not self.is_submitted():
             self.renew_token()
+
+    def _follow(self, region: Region | None) -> None:
+        """Ask for what images of the reading tasks show, and begin with one that is on record."""
+        self.region_kinds = {task.id: task.region_kind for task in self.reading_tasks}
+        for kind, name in _REGION_FIELDS.items():
+            if kind not in self.region_kinds.values():
+                del self[name]
+            elif region is not None and region.reading_task.region_kind is kind:
+                self[name].data = region.label
+        if region is not None and region.reading_task_id in self.region_kinds:
+            self.reading_task.data = region.reading_task_id
+
+    def tasks_that_follow(self, kind: str) -> str:
+        """The numbers of the reading tasks whose images show this."""
+        return " ".join(str(task_id) for task_id, one in self.region_kinds.items() if one == kind)
 
     def renew_token(self) -> None:
         """Make this another form, whose sending makes another case."""
@@ -487,6 +526,8 @@ class NewCaseForm(PatientForm):
         }
         if self.laterality and task_id in self.side_task_ids:
             by_field[self.laterality] = told.laterality
+        if self.eye and self.region_kinds.get(task_id) is RegionKind.EYE:
+            by_field[self.eye] = told.laterality
         if self.body_site:
             by_field[self.body_site] = told.body_site
         return {field: value for field, value in by_field.items() if value is not None}
@@ -526,7 +567,13 @@ class NewCaseForm(PatientForm):
             uploads=tuple(self.uploads),
             confirm_duplicates=self.confirm_duplicates.data,
             laterality=self._laterality(),
+            region=self._region(),
         )
+
+    def _region(self) -> str:
+        """As the reading task asks for it: another field may be left from another one's choice."""
+        kind = self.region_kinds.get(self.reading_task.data)
+        return self[_REGION_FIELDS[kind]].data or "" if kind else ""
 
     def _body_site(self) -> str | None:
         """Where the reading task asks for it: the field may be left from another one's choice."""
@@ -611,6 +658,11 @@ class WorklistForm(Form):
     )
     priority = SelectField(_l("Priority"), choices=[_ANY, *_choices(reversed(Priority))])
     reading_task = SelectField(_l("Reading task"))
+    finding = SelectField(_l("Finding"))
+    status = SelectField(_l("Report"), choices=[_ANY, *_choices(ReportStatus)])
+    reviewer = SelectField(_l("Decided by"))
+    first_day = DateField(_l("Submitted from"), [Optional()])
+    last_day = DateField(_l("Submitted to"), [Optional()])
     show = SelectField(_l("Show"), choices=_choices(Scope), default=Scope.OPEN.value)
     sort = SelectField(
         _l("Order"),
@@ -618,13 +670,43 @@ class WorklistForm(Form):
         default=Sort.DUE.value,
     )
 
-    def __init__(self, arguments: Any, *, reading_tasks: Sequence[ReadingTask]) -> None:
+    MORE = ("finding", "status", "reviewer", "first_day", "last_day")
+    """Fields that are folded away until one is used."""
+
+    def __init__(
+        self,
+        arguments: Any,
+        *,
+        reading_tasks: Sequence[ReadingTask],
+        reviewers: Sequence[User] = (),
+    ) -> None:
         super().__init__(arguments)
+        self._finding_ids = {
+            f"{task.code}/{finding.code}": finding.id
+            for task in reading_tasks
+            for finding in task.findings
+        }
+        self.finding.choices = [
+            _ANY,
+            *(
+                SelectChoice(f"{task.code}/{finding.code}", finding.name, optgroup=task.name)
+                for task in reading_tasks
+                for finding in task.findings
+            ),
+        ]
+        self._reviewer_ids = {user.username: user.id for user in reviewers}
+        self.reviewer.choices = [
+            _ANY,
+            *(SelectChoice(user.username, user.full_name) for user in reviewers),
+        ]
         self._reading_task_ids = {task.code: task.id for task in reading_tasks}
         self.reading_task.choices = [
             _ANY,
             *(SelectChoice(task.code, task.name) for task in reading_tasks),
         ]
+        asked = self.filters()
+        if asked.wants_decided and asked.scope is Scope.OPEN:
+            self.show.data = Scope.ALL.value  # nothing undecided can fit
 
     def filters(self) -> Filters:
         """The filters that were asked for."""
@@ -634,18 +716,28 @@ class WorklistForm(Form):
             state=_member(State, self.state.data),
             priority=_member(Priority, self.priority.data),
             reading_task_id=self._reading_task_ids.get(self.reading_task.data),
+            finding_id=self._finding_ids.get(self.finding.data),
+            status=_member(ReportStatus, self.status.data),
+            reviewer_id=self._reviewer_ids.get(self.reviewer.data),
+            first_day=self.first_day.data,
+            last_day=self.last_day.data,
             sort=_member(Sort, self.sort.data) or Sort.DUE,
         )
 
+    @property
+    def uses_more(self) -> bool:
+        """One of the fields that are folded away is used."""
+        return any(self[name].data for name in self.MORE)
+
     def arguments(self) -> dict[str, str]:
         """The part of the query string that says the same again."""
-        return {name: value for name, value in self.data.items() if value}
+        return {name: str(value) for name, value in self.data.items() if value}
 
     def lasting_arguments(self) -> dict[str, str]:
         """What of it can be kept under a name: no patient, and nothing that cannot be used."""
         self.validate()
         lasting = (field for field in self if field.data and not field.errors)
-        return {field.name: field.data for field in lasting if field is not self.identifier}
+        return {field.name: str(field.data) for field in lasting if field is not self.identifier}
 
 
 class SaveFilterForm(FlaskForm):

@@ -1,14 +1,16 @@
 """What a clinician may see: the worklist, and how each of its cases stands."""
 
+import datetime as dt
 import enum
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, exists, false, func, select
 from sqlalchemy.orm import (
     InstrumentedAttribute,
+    aliased,
     contains_eager,
     joinedload,
     raiseload,
@@ -17,14 +19,20 @@ from sqlalchemy.orm import (
 
 from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose, State
-from webapp.cases.models import Case, Patient
+from webapp.cases.models import Case, Patient, Region
 from webapp.cases.queries import visible_site_ids
 from webapp.catalogue.models import Finding, FindingTerms, Priority, ReadingTask
 from webapp.db import db
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
-from webapp.reviews.models import Review
-from webapp.reviews.queries import is_told, latest_reviews, may_see_answer
+from webapp.reviews.models import Decision, ReportStatus, Review
+from webapp.reviews.queries import (
+    has_status,
+    is_latest,
+    is_told,
+    latest_reviews,
+    may_see_answer,
+)
 from webapp.triage.models import SavedFilter
 
 PAGE_SIZE = 25
@@ -87,8 +95,21 @@ class Filters:
     priority: Priority | None = None
     """How soon it must be looked at, as it is now: a finding may have raised it."""
     reading_task_id: int | None = None
+    finding_id: int | None = None
+    """Named by the model's answer, or by the decision that counts."""
+    status: ReportStatus | None = None
+    reviewer_id: int | None = None
+    """Who signed the decision that counts."""
+    first_day: dt.date | None = None
+    """In UTC, as all days: when it was sent."""
+    last_day: dt.date | None = None
     sort: Sort = Sort.DUE
     """What is decided is due no more: among all cases, the newest are first instead."""
+
+    @property
+    def wants_decided(self) -> bool:
+        """Only what somebody has signed can fit."""
+        return self.reviewer_id is not None or self.status in list(ReportStatus)[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +146,11 @@ class Row:
         """How the reading stands; None where it has ended, and the reader may not be told how."""
         state = self.assessment.state
         return state if self.shows_answer or state.is_open else None
+
+    @property
+    def is_void(self) -> bool:
+        """It should not be there, as somebody has signed."""
+        return self.review is not None and self.review.decision is Decision.VOID
 
     @property
     def is_as_requested(self) -> bool:
@@ -216,9 +242,20 @@ def rows_of(*, actor: User, filters: Filters, limit: int) -> Sequence[Row]:
 def rows_of_patient(*, actor: User, patient: Patient) -> Sequence[Row]:
     """All cases of a patient, newest first."""
     case_ids = db.session.scalars(
-        select(Case.id).where(Case.patient_id == patient.id).order_by(Case.id.desc())
+        select(Case.id)
+        .where(Case.patient_id == patient.id)
+        .order_by(Case.submitted_at.desc(), Case.id.desc())
     ).all()
     return _rows(actor, case_ids)
+
+
+def by_region(rows: Sequence[Row]) -> dict[Region | None, list[Row]]:
+    """Rows by the lesion or eye that their cases show, in the order of the first of each; those of
+    which nobody has said come last."""
+    groups: dict[Region | None, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.case.region is None):
+        groups.setdefault(row.case.region, []).append(row)
+    return groups
 
 
 def readings(case: Case) -> Sequence[Assessment]:
@@ -265,6 +302,7 @@ def offered_reading_tasks() -> Sequence[ReadingTask]:
         .join(ModelAlias, ModelAlias.reading_task_id == ReadingTask.id)
         .where(ModelAlias.alias == Alias.CHAMPION)
         .order_by(ReadingTask.name)
+        .options(selectinload(ReadingTask.findings))
     ).all()
 
 
@@ -319,6 +357,16 @@ def _matching(actor: User, filters: Filters) -> Select[int]:
         matching = matching.where(Assessment.priority_rank == filters.priority.rank)
     if filters.reading_task_id:
         matching = matching.where(Case.reading_task_id == filters.reading_task_id)
+    if filters.finding_id:
+        matching = matching.where(_names(filters.finding_id, case_id), is_told(actor))
+    if filters.reviewer_id:
+        matching = matching.where(_is_decided(case_id, Review.reviewer_id == filters.reviewer_id))
+    if filters.status is ReportStatus.PRELIMINARY:
+        matching = matching.where(Assessment.settled_at.is_(None), _is_read(actor))
+    elif filters.status:
+        matching = matching.where(_is_decided(case_id, has_status(filters.status)))
+    if filters.first_day or filters.last_day:
+        matching = matching.where(*_was_sent(filters, case_id + 0 if misleads else case_id))
     return matching
 
 
@@ -331,6 +379,14 @@ def _stands(actor: User, state: State) -> ColumnElement[bool]:
     if state is not State.COMPLETED:
         return is_so & is_told(actor)
     return Assessment.state.in_(ENDED) & (is_so | ~is_told(actor))
+
+
+def _is_read(actor: User) -> ColumnElement[bool]:
+    """The same for readings that a model has ended, with an answer or without."""
+    is_read = Assessment.completed_at.is_not(None)
+    if not any(site.own_impression_first for site in actor.sites):
+        return is_read
+    return is_read | ((Assessment.state == State.FAILED) & ~is_told(actor))
 
 
 def _count(matching: Select[int]) -> Select[int]:
@@ -353,21 +409,80 @@ def _slice(matching: Select[int], filters: Filters, start: int, stop: int) -> Se
 def _has_identifier(
     site_ids: frozenset[int], prefix: str, case_id: InstrumentedAttribute[int]
 ) -> ColumnElement[bool]:
+    begins = Patient.identifier >= prefix, Patient.identifier < prefix + "\U0010ffff"
+    of_patients = (
+        select(Case.id)
+        .join(Patient, Case.patient_id == Patient.id)
+        .where(Patient.site_id.in_(site_ids), *begins)
+    )
+    return _is_among(
+        case_id, [of_patients], otherwise=exists().where(Patient.id == Case.patient_id, *begins)
+    )
+
+
+def _is_among(
+    case_id: InstrumentedAttribute[int],
+    ways: Sequence[Select[int]],
+    *,
+    otherwise: ColumnElement[bool],
+) -> ColumnElement[bool]:
     """A condition that is quick for a few cases and for many.
 
     A few are looked up and listed. Many are met soon by going through the worklist, where looking
     all of them up and sorting them would take long.
     """
-    begins = Patient.identifier >= prefix, Patient.identifier < prefix + "\U0010ffff"
-    few = db.session.scalars(
-        select(Case.id)
-        .join(Patient, Case.patient_id == Patient.id)
-        .where(Patient.site_id.in_(site_ids), *begins)
-        .limit(FEW_CASES + 1)
-    ).all()
-    if len(few) <= FEW_CASES:
-        return case_id.in_(few)
-    return exists().where(Patient.id == Case.patient_id, *begins)
+    few = {one for way in ways for one in db.session.scalars(way.limit(FEW_CASES + 1))}
+    return case_id.in_(few) if len(few) <= FEW_CASES else otherwise
+
+
+def _names(finding_id: int, case_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    """Cases of which the model or a decision says this."""
+    is_answer = (Assessment.finding_id == finding_id) & (Assessment.state == State.COMPLETED)
+    is_decision = Review.finding_id == finding_id
+    answered = select(Assessment.case_id).where(is_answer, _is_current())
+    decided = select(Review.case_id).where(is_decision, is_latest())
+    return _is_among(case_id, [answered, decided], otherwise=is_answer | _has_decision(is_decision))
+
+
+def _is_decided(
+    case_id: InstrumentedAttribute[int], decision: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Cases whose decision that counts is such a one."""
+    decided = select(Review.case_id).where(decision, is_latest())
+    return _is_among(case_id, [decided], otherwise=_has_decision(decision))
+
+
+def _has_decision(decision: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Looks up the one decision of each case that counts. Asked for in another way, SQLite goes
+    through all decisions that are such, for each case anew."""
+    newest = aliased(Review)
+    latest_id = (
+        select(newest.id)
+        .where(newest.case_id == Case.id)
+        .order_by(newest.version.desc())
+        .limit(1)
+        .correlate(Case)
+        .scalar_subquery()
+    )
+    return exists().where(Review.id == latest_id, decision)
+
+
+def _was_sent(
+    filters: Filters, case_id: ColumnElement[int] | InstrumentedAttribute[int]
+) -> Sequence[ColumnElement[bool]]:
+    """Conditions for when a case was sent. Cases are numbered as they come, so the first and the
+    last number leave little of an index to be gone through."""
+    within = []
+    if filters.first_day:
+        begin = dt.datetime.combine(filters.first_day, dt.time.min, dt.UTC)
+        within.append(Case.submitted_at >= begin)
+    if filters.last_day:
+        end = dt.datetime.combine(filters.last_day, dt.time.max, dt.UTC)
+        within.append(Case.submitted_at <= end)
+    lowest, highest = db.session.execute(
+        select(func.min(Case.id), func.max(Case.id)).where(*within)
+    ).one()
+    return [case_id.between(lowest, highest), *within] if lowest else [false()]
 
 
 def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
@@ -379,6 +494,7 @@ def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
             contains_eager(Assessment.case).options(
                 joinedload(Case.patient).joinedload(Patient.site),
                 joinedload(Case.reading_task),
+                joinedload(Case.region).joinedload(Region.reading_task),
                 selectinload(Case.images),
                 raiseload("*"),
             ),

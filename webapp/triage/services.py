@@ -14,7 +14,7 @@ from webapp.assessments.models import Assessment, Purpose
 from webapp.assessments.queries import current_assessment
 from webapp.cases import services as cases
 from webapp.cases.models import Case, CaseMove, Image, Laterality, Patient, Sex
-from webapp.cases.queries import images_filed_elsewhere, normal_identifier
+from webapp.cases.queries import images_filed_elsewhere, normal_identifier, region_key
 from webapp.cases.services import NewImage, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
@@ -66,6 +66,8 @@ class Submission:
     """The sender knows that images are filed for another patient as well."""
     laterality: Laterality = Laterality.UNKNOWN
     is_demonstration: bool = False
+    region: str = ""
+    """The label of the patient's lesion or eye that the images show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +314,9 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
         )
         if filled_in:
             _read_anew(Case.patient_id == patient.id)
+        region = cases.find_or_create_region(
+            patient=patient, reading_task=reading_task, label=submission.region
+        )
         case = cases.create_case(
             actor=actor,
             patient=patient,
@@ -324,6 +329,7 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
             form_token=submission.form_token,
             images=images,
             is_demonstration=submission.is_demonstration,
+            region=region,
         )
         assessments.schedule(case=case)
         if filled_in:
@@ -335,6 +341,7 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
             patient_id=patient.id,
             reading_task=reading_task.code,
             image_count=len(images),
+            region_id=case.region_id,
         )
         return case
 
@@ -458,6 +465,7 @@ def _is_of(case: Case, submission: Submission) -> bool:
         and age == (None if case.age_is_derived else case.age_at_acquisition_years)
         and (case.body_site or "") == plain_text(submission.body_site or "")
         and case.laterality is submission.laterality
+        and (case.region.key if case.region else "") == region_key(submission.region)
         and case.note == plain_text(submission.note)
         and [image.sha256 for image in case.images]
         == [upload.cleaned.sha256 for upload in submission.uploads]

@@ -21,24 +21,28 @@ from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
 from webapp.assessments.models import Assessment
-from webapp.cases.models import Case, Patient
+from webapp.cases.models import Case, Patient, Region
 from webapp.cases.queries import (
     get_case,
     get_image,
     get_patient,
+    get_region,
     images_filed_elsewhere,
     moves,
+    regions_of,
 )
 from webapp.config import current_settings
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
 from webapp.explanations.queries import of_assessment as explanations_of
+from webapp.history.forms import RegionForm
 from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
 from webapp.registry.queries import champion
 from webapp.rendering import fragment, stored_picture
 from webapp.reproductions.queries import of_assessments as reproductions_of
 from webapp.reviews.forms import panels
-from webapp.reviews.queries import latest_reviews
+from webapp.reviews.queries import latest_reviews, reviewers
+from webapp.security import sent_json
 from webapp.triage import demonstration, queries, services
 from webapp.triage.forms import (
     CorrectionForm,
@@ -126,12 +130,15 @@ def worklist_rows() -> ResponseReturnValue:
 @blueprint.get("/cases/new")
 @require(Permission.SUBMIT_CASES)
 def new_case() -> ResponseReturnValue:
-    """An empty form, or one that is begun for a patient on record."""
+    """An empty form, or one that is begun for a patient, or for a lesion or an eye of theirs."""
     patient_id = _row_number(request.args.get("patient_id", ""))
+    region_id = _row_number(request.args.get("region_id", ""))
     patient = get_patient(actor=signed_in_user(), patient_id=patient_id) if patient_id else None
+    region = get_region(actor=signed_in_user(), region_id=region_id) if region_id else None
+    patient = region.patient if region else patient
     if patient is not None:
         audit.record_look(actor=signed_in_user(), action="patient.opened", subject=patient)
-    return _new_case_page(_new_case_form(patient))
+    return _new_case_page(_new_case_form(patient, region))
 
 
 @blueprint.post("/cases/new")
@@ -201,7 +208,7 @@ def remove_demonstration() -> ResponseReturnValue:
 def check_images() -> ResponseReturnValue:
     """Before anything is sent: which files, by SHA-256, are filed for another patient already."""
     actor = signed_in_user()
-    asked = ImageCheck.parse(_json(), actor=actor)
+    asked = ImageCheck.parse(sent_json(), actor=actor)
     images = images_filed_elsewhere(
         actor=actor,
         original_sha256s=asked.sha256s,
@@ -231,10 +238,11 @@ def look_into_dicom() -> ResponseReturnValue:
     except ImageRejected as refusal:
         return {"refusal": imaging.explain(refusal.reason, refusal.facts)}
     asked_for = {site for sites in queries.body_sites().values() for site in sites}
-    told = told_by([cleaned.dicom], body_sites=asked_for)
+    told = asdict(told_by([cleaned.dicom], body_sites=asked_for))
+    told["eye"] = told["laterality"]
     return {
         "thumbnail": base64.b64encode(cleaned.thumbnail).decode(),
-        "fields": {name: str(value) for name, value in asdict(told).items() if value is not None},
+        "fields": {name: str(value) for name, value in told.items() if value is not None},
     }
 
 
@@ -257,6 +265,13 @@ def case(case_id: int) -> ResponseReturnValue:
         moves=moves(case),
         todays_model=champion(case.reading_task_id),
         panels=panels(actor=signed_in_user(), case=case),
+        asks_body_site=case.reading_task_id in queries.body_sites(),
+        region_form=RegionForm(case) if case.reading_task.region_kind else None,
+        known_regions=[
+            known.label
+            for known in regions_of(case.patient)
+            if known.reading_task_id == case.reading_task_id
+        ],
     )
 
 
@@ -408,13 +423,6 @@ def _consequences(rereading: services.Rereading) -> Iterator[str]:
         yield _("The answers stand: the model reads the image only.")
 
 
-def _json() -> object:
-    try:
-        return request.get_json()
-    except RecursionError as error:
-        raise Invalid("json") from error
-
-
 def _record_duplicates(count: int) -> None:
     """A warning names other patients: that they were shown is on record."""
     if count:
@@ -427,7 +435,11 @@ def _row_number(text: str) -> int | None:
 
 
 def _worklist_form(arguments: MultiDict[str, str]) -> WorklistForm:
-    return WorklistForm(arguments, reading_tasks=queries.offered_reading_tasks())
+    return WorklistForm(
+        arguments,
+        reading_tasks=queries.offered_reading_tasks(),
+        reviewers=reviewers(actor=signed_in_user()),
+    )
 
 
 def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 1) -> str:
@@ -455,12 +467,13 @@ def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 
     )
 
 
-def _new_case_form(patient: Patient | None = None) -> NewCaseForm:
+def _new_case_form(patient: Patient | None = None, region: Region | None = None) -> NewCaseForm:
     return NewCaseForm(
         actor=signed_in_user(),
         reading_tasks=queries.offered_reading_tasks(),
         body_sites=queries.body_sites(),
         patient=patient,
+        region=region,
     )
 
 
@@ -476,9 +489,13 @@ def _move_page(case: Case, form: MoveForm) -> str:
 
 def _patient_page(patient: Patient, form: CorrectionForm) -> str:
     audit.record_look(actor=signed_in_user(), action="patient.opened", subject=patient)
+    cases = queries.rows_of_patient(actor=signed_in_user(), patient=patient)
+    is_grouped = request.args.get("by") == "region"
     return render_template(
         "triage/patient.html",
         patient=patient,
-        cases=queries.rows_of_patient(actor=signed_in_user(), patient=patient),
+        cases=cases,
+        groups=queries.by_region(cases) if is_grouped else {None: cases},
+        is_grouped=is_grouped,
         form=form,
     )
