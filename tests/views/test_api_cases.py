@@ -54,7 +54,7 @@ def test_it_is_filtered_and_turned_as_the_worklist_is(
 
 def test_the_filters_are_those_of_the_worklist(app: Flask) -> None:
     with app.test_request_context():
-        filters = set(WorklistForm(None, reading_tasks=[])._fields)
+        filters = set(WorklistForm(None, reading_tasks=[], reviewers=[])._fields)
     assert CaseQuery.model_fields.keys() - {"page"} == filters
 
 

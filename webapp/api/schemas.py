@@ -2,9 +2,10 @@
 checks: neither can say what the other does not."""
 
 import datetime as dt
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 from werkzeug.datastructures import FileStorage
 
@@ -56,6 +57,16 @@ class Once(Input):
     content again does nothing more, and gives the same answer."""
 
 
+def _day(text: object) -> dt.date:
+    """Pydantic would take a number as well, for seconds since 1970."""
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise ValueError("a day is written as 2026-03-01")
+    return dt.date.fromisoformat(text)
+
+
+Day = Annotated[dt.date, BeforeValidator(_day)]
+
+
 class CaseQuery(Input):
     """The filters of the worklist, and which page of it."""
 
@@ -69,8 +80,17 @@ class CaseQuery(Input):
     """How soon it must be looked at, as it is now: a finding may have raised it."""
     reading_task: Annotated[str, Field(max_length=60)] = ""
     """Its code, such as `blood-cell`."""
+    finding: Annotated[str, Field(max_length=121)] = ""
+    """Named by the model or by the decision: the codes, such as `blood-cell/basophil`."""
+    status: ReportStatus | Unsaid = None
+    reviewer: Annotated[str, Field(max_length=80)] = ""
+    """The user name of who signed the decision that counts."""
+    first_day: Day | Unsaid = None
+    """On which it was sent, or later; days are in UTC."""
+    last_day: Day | Unsaid = None
     show: Scope = Scope.OPEN
-    """`open`: undecided; `mine`: those of them that you have taken; `all`."""
+    """`open`: undecided, unless only a decided case can fit; `mine`: those of them that you have
+    taken; `all`."""
     sort: Sort = Sort.DUE
     page: Annotated[int, Field(ge=1, le=MAX_PAGE_NUMBER)] = 1
 

@@ -29,7 +29,7 @@ from webapp.errors import Conflict, DomainError, Invalid, NotFound
 from webapp.permissions import Scope, signed_in_user, takes_images
 from webapp.reviews import services as reviews
 from webapp.reviews.models import Decision
-from webapp.reviews.queries import basis, may_see_answer
+from webapp.reviews.queries import basis, may_see_answer, reviewers
 from webapp.reviews.services import Verdict
 from webapp.triage import queries, services
 from webapp.triage.forms import WorklistForm, filed_elsewhere
@@ -52,6 +52,7 @@ def cases(query: CaseQuery) -> CasePage:
     form = WorklistForm(
         MultiDict(query.model_dump(mode="json", exclude_none=True)),
         reading_tasks=queries.offered_reading_tasks(),
+        reviewers=reviewers(actor=signed_in_user()),
     )
     filters = form.filters()
     page = queries.worklist(actor=signed_in_user(), filters=filters, number=query.page)

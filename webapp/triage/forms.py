@@ -678,7 +678,7 @@ class WorklistForm(Form):
         arguments: Any,
         *,
         reading_tasks: Sequence[ReadingTask],
-        reviewers: Sequence[User] = (),
+        reviewers: Sequence[User],
     ) -> None:
         super().__init__(arguments)
         self._finding_ids = {
