@@ -12,10 +12,11 @@ from werkzeug.datastructures import FileStorage
 from webapp import imaging
 from webapp.assessments.models import AssessedImage, Assessment, Failure, State
 from webapp.cases.models import Case as CaseRow
-from webapp.cases.models import Laterality, Sex
+from webapp.cases.models import Laterality, Sex, Side
 from webapp.cases.services import FIRST_BIRTH_YEAR
 from webapp.catalogue.models import Priority
 from webapp.exports.table import facts
+from webapp.history.forms import LABEL_LENGTH
 from webapp.rendering import DISCLAIMER
 from webapp.reviews.models import Decision, ReportStatus
 from webapp.reviews.models import Review as ReviewRow
@@ -115,6 +116,11 @@ class NewCase(Input):
     """One of the places that the model of the reading task knows, where it asks for one."""
     laterality: Laterality = Laterality.UNKNOWN
     """The side, for a reading task of what there are two of."""
+    lesion: Annotated[str, Field(max_length=LABEL_LENGTH)] = ""
+    """Which lesion of the patient the images show, where the reading task is about lesions: one on
+    record by its name, or a new one."""
+    eye: Side | Unsaid = None
+    """Which eye, where the reading task is about eyes."""
     note: Annotated[str, Field(max_length=NOTE_LENGTH)] = ""
     confirm_duplicates: bool = False
     """Images are filed for another patient as well, and that is right."""
