@@ -3,9 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BABEL := $(BIN)/python -m babel.messages.frontend --quiet
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help run demo test lint chaos bench train recipes-smoke recipes-full clean tools chromium
+.PHONY: help run demo test lint chaos bench train recipes-smoke recipes-full clean tools translations chromium
 
 help: ## list what can be asked for
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -85,6 +86,13 @@ $(VENV)/run.installed: requirements.txt | $(BIN)/python
 $(VENV)/test.installed: tests/requirements.txt $(VENV)/run.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
+
+translations: $(VENV)/run.installed ## take new texts up into the catalogues, and compile them
+	$(BABEL) extract --mapping-file pyproject.toml --keyword _l --no-location --sort-output \
+		--width 100 --output-file $(VENV)/messages.pot .
+	$(BABEL) update --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 100 \
+		--input-file $(VENV)/messages.pot --output-dir webapp/translations
+	$(BABEL) compile --directory webapp/translations
 
 chromium:
 	@if ! command -v chromium >/dev/null; then \

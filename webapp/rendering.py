@@ -8,10 +8,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from babel.core import negotiate_locale
 from babel.lists import format_list
-from flask import Flask, Response, current_app, make_response, render_template, request, url_for
+from flask import (
+    Flask,
+    Response,
+    current_app,
+    has_request_context,
+    make_response,
+    render_template,
+    request,
+    url_for,
+)
 from flask_babel import (
     Babel,
+    format_date,
     format_datetime,
     format_decimal,
     format_timedelta,
@@ -20,10 +31,14 @@ from flask_babel import (
     ngettext,
 )
 from flask_babel import lazy_gettext as _l
+from flask_login import current_user
 from jinja2 import StrictUndefined
 from markupsafe import Markup
+from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import storage
+from webapp.accounts.models import Language
+from webapp.catalogue.wording import translated
 from webapp.db import now
 from webapp.imaging import Notice
 
@@ -67,15 +82,13 @@ _WITHOUT = {
 }
 YEAR_SECONDS = 365 * 24 * 3600
 THEMES = ("light", "dark")
-ABSOLUTE_FORMAT = "d MMM yyyy, HH:mm:ss 'UTC'"
-DATE_FORMAT = "d MMM yyyy"
 
 
 def init_app(app: Flask) -> None:
     """Set up translations, and what templates can use."""
     app.config.setdefault("BABEL_DEFAULT_LOCALE", "en")
     app.config.setdefault("BABEL_DEFAULT_TIMEZONE", "UTC")
-    babel.init_app(app)
+    babel.init_app(app, locale_selector=chosen_language)
     # A name that a page does not know would leave a silent blank on it; better no page than that.
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
@@ -92,6 +105,7 @@ def init_app(app: Flask) -> None:
         notice=notice,
         number=format_decimal,
         points=points,
+        translated=translated,
         without_metadata=without_metadata,
     )
     app.jinja_env.tests["retakeable"] = _RETAKES.__contains__
@@ -106,6 +120,22 @@ def init_app(app: Flask) -> None:
     app.after_request(_keep_hashed_assets)
 
 
+def chosen_language() -> str:
+    """The user's own choice, else what their browser likes best of ours, else English."""
+    if not has_request_context():
+        return Language.ENGLISH
+    liked = [language for language, _quality in request.accept_languages]
+    asked = negotiate_locale(liked, list(Language), sep="-")
+    return _own_language() or asked or Language.ENGLISH
+
+
+def _own_language() -> Language | None:
+    try:
+        return current_user.language if current_user.is_authenticated else None
+    except SQLAlchemyError:  # the page that tells of it needs words all the same
+        return None
+
+
 def when(at: dt.datetime) -> Markup:
     """A `<time>` that says how long ago it was, or how far off it is, and the exact moment on
     hover."""
@@ -115,24 +145,30 @@ def when(at: dt.datetime) -> Markup:
     elif abs(age) < dt.timedelta(days=7):
         words = format_timedelta(-age, threshold=1, add_direction=True)
     else:
-        words = format_datetime(at, DATE_FORMAT)
+        words = day(at)
     return _time(at, words, kind="relative")
-
-
-def day(at: dt.datetime) -> str:
-    """The day, in UTC, where a drawing or a name has no place for more."""
-    return format_datetime(at, DATE_FORMAT)
 
 
 def moment(at: dt.datetime) -> Markup:
     """A `<time>` that shows the exact moment."""
-    return _time(at, format_datetime(at, ABSOLUTE_FORMAT), kind="absolute")
+    return _time(at, exact_moment(at), kind="absolute")
+
+
+def day(at: dt.date | dt.datetime) -> str:
+    """A day, or that of a moment in UTC, where there is no place for more: `5 Mar 2026`."""
+    # In place of the English pattern, translations give that of their language.
+    return format_date(at, gettext("d MMM yyyy"))
+
+
+def exact_moment(at: dt.datetime) -> str:
+    """A moment to the second: `5 Mar 2026, 14:07:09 UTC`."""
+    return format_datetime(at, gettext("d MMM yyyy, HH:mm:ss 'UTC'"))
 
 
 def _time(at: dt.datetime, words: str, *, kind: str) -> Markup:
     return Markup('<time datetime="{}" title="{}" data-time="{}">{}</time>').format(
         at.astimezone(dt.UTC).isoformat(timespec="seconds"),
-        format_datetime(at, ABSOLUTE_FORMAT),
+        exact_moment(at),
         kind,
         words,
     )
@@ -150,15 +186,15 @@ def percent(probability: float) -> str:
 def points(difference: float) -> str:
     """A difference of probabilities in percentage points; never rounded to none."""
     if 0 < difference < 0.00005:
-        return "< 0.01"
-    return f"{difference * 100:.2f}"
+        return f"< {format_decimal(0.01)}"
+    return format_decimal(difference * 100, "0.00")
 
 
 def seconds(milliseconds: float) -> str:
     """A duration in the unit that reads best."""
     if milliseconds < 1000:
         return f"{milliseconds:.0f}\N{NO-BREAK SPACE}ms"
-    return f"{milliseconds / 1000:.1f}\N{NO-BREAK SPACE}s"
+    return f"{format_decimal(milliseconds / 1000, '0.0')}\N{NO-BREAK SPACE}s"
 
 
 def sureness(probability: float) -> str:
@@ -182,7 +218,8 @@ def abstention(reason: str, expected: str) -> str:
         return gettext("The model held its answer back (%(code)s).", code=reason)
     if reason != "unfamiliar" or not expected:
         return str(known)
-    return f"{known} {gettext('Expected: %(kind)s.', kind=expected.removesuffix('.'))}"
+    told = gettext("Expected: %(kind)s.", kind=translated(expected).removesuffix("."))
+    return f"{known} {told}"
 
 
 def abstention_advice(reason: str) -> str:

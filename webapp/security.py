@@ -66,6 +66,7 @@ OPEN_WITH_ONE_TIME_PASSWORD = {
     "static",
     "healthz",
     "accounts.account",
+    "accounts.choose_language",
     "accounts.sign_in",
     "accounts.sign_out",
     "accounts.session_status",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask, render_template_string
+from flask_login import LoginManager
 from jinja2 import DictLoader, UndefinedError
 
 from webapp import imaging, rendering
@@ -21,6 +22,8 @@ def page(tmp_path: Path) -> Flask:
     static.mkdir()
     (static / "page.css").write_text("a {}")
     app = Flask(__name__, static_folder=str(static))
+    # The language is the user's, and nobody is signed in.
+    LoginManager(app).request_loader(lambda _request: None)
     rendering.init_app(app)
     return app
 

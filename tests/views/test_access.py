@@ -38,6 +38,7 @@ ANYONE = USERS | {None}
 ALLOWED: dict[str, set[Any]] = {
     "accounts.account": USERS,
     "accounts.audit": OFFICE,
+    "accounts.choose_language": USERS,
     "accounts.disable": OFFICE,
     "accounts.enable": OFFICE,
     "accounts.new_site": OFFICE,

@@ -21,7 +21,7 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import EqualTo, InputRequired, Length
 
 from webapp.accounts import passwords, queries, services
-from webapp.accounts.models import ApiToken, User
+from webapp.accounts.models import ApiToken, Language, User
 from webapp.accounts.queries import RecordFilters
 from webapp.accounts.reasons import Reason
 from webapp.accounts.record import ACTIONS
@@ -139,6 +139,23 @@ class TokenForm(AccountsForm):
                 limit=conflict.facts["limit"],
             )
         )
+
+
+def _language(value: str | None) -> Language | None:
+    return Language(value) if value else None
+
+
+class LanguageForm(FlaskForm):
+    """The language of one's pages."""
+
+    language = SelectField(
+        _l("Language"),
+        coerce=_language,
+        choices=[
+            SelectChoice("", _l("As the browser asks")),
+            *(SelectChoice(language.value, language.label) for language in Language),
+        ],
+    )
 
 
 class NewUserForm(AccountsForm):

@@ -1,12 +1,28 @@
 """Sites, users, their roles, their sessions and their access tokens."""
 
 import datetime as dt
+import enum
 
 from sqlalchemy import JSON, CheckConstraint, Column, ForeignKey, String, Table, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.db import Base, now, value_enum
 from webapp.permissions import Permission, Role, Scope
+
+
+class Language(enum.StrEnum):
+    """A language that pages are written in."""
+
+    ENGLISH = "en"
+    GERMAN = "de"
+
+    @property
+    def label(self) -> str:
+        """Its own name for itself, which whoever looks for it can read."""
+        return _LANGUAGE_LABELS[self]
+
+
+_LANGUAGE_LABELS = {Language.ENGLISH: "English", Language.GERMAN: "Deutsch"}
 
 user_sites = Table(
     "user_sites",
@@ -63,6 +79,8 @@ class User(Base):
     password_changed_at: Mapped[dt.datetime]
     created_at: Mapped[dt.datetime]
     disabled_at: Mapped[dt.datetime | None]
+    language: Mapped[Language | None] = mapped_column(value_enum(Language))
+    """None for the one that the browser asks for."""
 
     user_roles: Mapped[list[UserRole]] = relationship(cascade="all, delete-orphan", lazy="selectin")
     sites: Mapped[list[Site]] = relationship(secondary=user_sites, lazy="selectin")

@@ -13,6 +13,7 @@ ACTIONS = {
     "account.sign_in_refused": _l("Was refused at sign-in"),
     "account.signed_out": _l("Signed out"),
     "account.password_changed": _l("Changed the own password"),
+    "account.language_changed": _l("Chose a language"),
     "token.created": _l("Made an access token"),
     "token.revoked": _l("Revoked an access token"),
     "token.refused": _l("Was refused with an access token"),

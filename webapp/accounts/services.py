@@ -16,6 +16,7 @@ from webapp import audit
 from webapp.accounts import queries
 from webapp.accounts.models import (
     ApiToken,
+    Language,
     SignInFailure,
     Site,
     User,
@@ -540,6 +541,18 @@ def update_user(
             _end_sessions(user)
         for action, detail in changes.items():
             audit.record(actor=actor, action=action, subject=user, **detail)
+
+
+def choose_language(*, actor: User, language: Language | None) -> None:
+    """Have one's pages in this language; None for the one that the browser asks for."""
+    with transaction():
+        user = _locked(actor)
+        if user.language is language:
+            return
+        user.language = language
+        audit.record(
+            actor=actor, action="account.language_changed", subject=user, language=language
+        )
 
 
 def disable_user(*, actor: User | None, user: User) -> None:

@@ -16,12 +16,13 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from flask_babel import ngettext
+from flask_babel import ngettext, refresh
 from flask_login import current_user
 
 from webapp.accounts import queries, services
 from webapp.accounts.forms import (
     AccountsForm,
+    LanguageForm,
     NewUserForm,
     PasswordForm,
     RecordForm,
@@ -112,6 +113,19 @@ def account() -> ResponseReturnValue:
     begin_session(token)
     flash(_("Your password was changed."), "good")
     return redirect(url_for("triage.home" if was_one_time else "accounts.account"), 303)
+
+
+@blueprint.post("/account/language")
+@signed_in
+def choose_language() -> ResponseReturnValue:
+    """Have one's pages in another language."""
+    form = LanguageForm()
+    if not form.validate() or not form.language.raw_data:
+        raise Invalid("language")
+    services.choose_language(actor=current_user, language=form.language.data)
+    refresh()  # what is said of it is said in that language
+    flash(_("Saved."), "good")
+    return redirect(url_for("accounts.account"), 303)
 
 
 @blueprint.route("/account/tokens/new", methods=["GET", "POST"])
@@ -318,7 +332,11 @@ def _account_page(form: PasswordForm) -> ResponseReturnValue:
 
 def _account_facts() -> dict[str, Any]:
     """What the account page shows beside its form."""
-    return {"tokens": queries.api_tokens(signed_in_user())}
+    user = signed_in_user()
+    return {
+        "tokens": queries.api_tokens(user),
+        "language_form": LanguageForm(formdata=None, obj=user),
+    }
 
 
 def _users_page(new_site_form: SiteForm) -> ResponseReturnValue:

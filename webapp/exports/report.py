@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
-from flask_babel import format_datetime, get_locale
+from flask_babel import get_locale
 from flask_babel import gettext as _
 from fpdf import FPDF
 from fpdf.enums import MethodReturnValue, XPos, YPos
@@ -15,12 +15,13 @@ from webapp import storage
 from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, State
 from webapp.cases.models import Case, Sex
+from webapp.catalogue.wording import translated
 from webapp.db import now
 from webapp.rendering import (
-    ABSOLUTE_FORMAT,
     DISCLAIMER,
     abstention,
     abstention_advice,
+    exact_moment,
     percent,
     sureness,
 )
@@ -71,7 +72,7 @@ class _Page(FPDF):
         self.set_title(_("Report of case %(id)s", id=case.id))
         self._words("Firstlook", 9, grey=GREY)
         self._words(_("Report of case %(id)s", id=case.id), 17, "B")
-        parts = [case.reading_task.name, status]
+        parts = [translated(case.reading_task.name), status]
         if case.is_demonstration:
             parts.append(_("DEMONSTRATION, no patient"))
         self._words(" · ".join(map(str, parts)), 11)
@@ -104,9 +105,10 @@ class _Page(FPDF):
         finding, terms = assessment.finding, assessment.terms
         is_answered = assessment.state is State.COMPLETED
         if is_answered and finding and terms and assessment.probability is not None:
-            said = f"{finding.name}, {percent(assessment.probability)}"
+            said = f"{translated(finding.name)}, {percent(assessment.probability)}"
             self._words(said, 13, "B", lines=2)
-            self._words(f"{sureness(assessment.probability)} {terms.recommendation}", 10, lines=3)
+            advice = translated(terms.recommendation)
+            self._words(f"{sureness(assessment.probability)} {advice}", 10, lines=3)
             self._words(_probabilities(assessment), 8, grey=GREY, lines=3)
         elif assessment.state is State.ABSTAINED:
             self._words(_("No answer from the model"), 13, "B")
@@ -140,7 +142,7 @@ class _Page(FPDF):
                 "Version %(version)s, signed by %(name)s, %(moment)s",
                 version=review.version,
                 name=review.reviewer.full_name,
-                moment=format_datetime(review.signed_at, ABSOLUTE_FORMAT),
+                moment=exact_moment(review.signed_at),
             )
             self._words(signed, 9, grey=GREY, lines=2)
         self.ln(9)
@@ -155,13 +157,17 @@ class _Page(FPDF):
         """Which model, under which licence, and how it was run."""
         version = assessment.model_version
         self._heading(_("Where the answer is from"))
-        name = f"{version.reading_task.name}, {_('version %(version)s', version=version.version)}"
-        parts = [name, _("licence %(licence)s", licence=version.licence)]
+        name = translated(version.reading_task.name)
+        parts = [
+            _("%(task)s, version %(version)s", task=name, version=version.version),
+            _("licence %(licence)s", licence=version.licence),
+        ]
         parts += [part for part in (assessment.engine, assessment.code_version) if part]
         self._words(" · ".join(parts), 8, lines=2)
-        self._words(f"{_('Bundle')} SHA-256 {version.bundle_sha256}", 8)
-        self._words(f"{_('All input')} SHA-256 {assessment.input_sha256}", 8)
-        self._words(version.intended_use, 8, lines=3)
+        bundle, given = _("Bundle"), _("All input")
+        self._words(f"{bundle} SHA-256 {version.bundle_sha256}", 8)
+        self._words(f"{given} SHA-256 {assessment.input_sha256}", 8)
+        self._words(translated(version.intended_use), 8, lines=3)
 
     def close(self, made_by: User) -> None:
         """The disclaimer, and who took the page out and when, at the foot."""
@@ -170,7 +176,7 @@ class _Page(FPDF):
         made = _(
             "Made by %(name)s, %(moment)s. What was decided later is not on it.",
             name=made_by.full_name,
-            moment=format_datetime(now(), ABSOLUTE_FORMAT),
+            moment=exact_moment(now()),
         )
         self._words(made, 8, grey=GREY, lines=2)
 
@@ -203,11 +209,11 @@ def _particulars(case: Case) -> list[tuple[str, str]]:
         (_("Born in"), str(patient.birth_year or unknown)),
         (_("Sex"), unknown if patient.sex is Sex.UNKNOWN else str(patient.sex.label)),
         (_("Age at acquisition"), unknown if age is None else str(age)),
-        (_("Submitted"), format_datetime(case.submitted_at, ABSOLUTE_FORMAT)),
+        (_("Submitted"), exact_moment(case.submitted_at)),
         (_("Images"), str(len(case.images))),
     ]
     if case.body_site:
-        said.insert(5, (_("Body site"), case.body_site))
+        said.insert(5, (_("Body site"), translated(case.body_site)))
     if case.note:
         said.append((_("Note"), case.note))
     return said
@@ -216,7 +222,7 @@ def _particulars(case: Case) -> list[tuple[str, str]]:
 def _probabilities(assessment: Assessment) -> str:
     """Of the image that the answer is of, the most probable findings."""
     return ", ".join(
-        f"{said.finding.name} {percent(said.probability)}"
+        f"{translated(said.finding.name)} {percent(said.probability)}"
         for said in _meant(assessment).predictions[:PROBABILITIES_MAX]
     )
 

@@ -15,6 +15,7 @@ from webapp.accounts.models import User
 from webapp.cases.models import Case, Image, Region, Side
 from webapp.cases.queries import normal_identifier
 from webapp.catalogue.models import Finding, RegionKind
+from webapp.catalogue.wording import translated
 from webapp.errors import Invalid, NotFound
 from webapp.history import queries
 from webapp.history.queries import Look
@@ -81,7 +82,9 @@ class CourseForm(Form):
         self._findings = {str(finding.id): finding for finding in findings}
         pictures = [choice for look in looks for choice in _pictures_of(look)]
         self.earlier.choices = self.later.choices = pictures
-        self.finding.choices = [SelectChoice(key, f.name) for key, f in self._findings.items()]
+        self.finding.choices = [
+            SelectChoice(key, translated(f.name)) for key, f in self._findings.items()
+        ]
         usual = queries.pair(looks)
         for field, image in zip((self.earlier, self.later), usual, strict=True):
             if field.data not in self._images:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flask_babel import format_decimal
 from flask_babel import lazy_gettext as _l
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -162,18 +163,18 @@ class Facts:
 def share(value: float) -> str:
     """A share in per cent with one decimal; never rounded to certainty in either direction."""
     if 0.9995 <= value < 1:
-        return f"> 99.9{NO_BREAK}%"
+        return f"> {format_decimal(99.9)}{NO_BREAK}%"
     if 0 < value < 0.0005:
-        return f"< 0.1{NO_BREAK}%"
-    return f"{value * 100:.1f}{NO_BREAK}%"
+        return f"< {format_decimal(0.1)}{NO_BREAK}%"
+    return f"{format_decimal(value * 100, '0.0')}{NO_BREAK}%"
 
 
 def _plain(value: float) -> str:
-    return f"{value:g}"
+    return format_decimal(value)
 
 
 def _rough(value: float) -> str:
-    return f"{value:.3g}"
+    return format_decimal(value, "@##")
 
 
 _LIMITS = {
@@ -206,7 +207,7 @@ _NEVER_EXCEEDED = {("brightness_above", 255.0)}
 
 def _limit(limit: str, value: float) -> str:
     if limit not in _LIMITS:
-        return f"{limit.replace('_', ' ')}: {value:g}"
+        return f"{limit.replace('_', ' ')}: {_plain(value)}"
     sentence, written = _LIMITS[limit]
     return str(sentence) % {"value": written(value)}
 

@@ -22,6 +22,7 @@ from wtforms.validators import DataRequired, InputRequired, Length
 from webapp.accounts.models import User
 from webapp.cases.models import Case
 from webapp.catalogue.models import Finding
+from webapp.catalogue.wording import translated
 from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission
 from webapp.rendering import percent
@@ -87,9 +88,13 @@ def _chosen(field: SelectField) -> str:
     return next(str(choice.label) for choice in field.choices if choice.value == field.data)
 
 
+def _choice_of(finding: Finding) -> SelectChoice:
+    return SelectChoice(str(finding.id), translated(finding.name))
+
+
 def findings_to_choose(findings: Sequence[Finding]) -> list[SelectChoice]:
     """None is chosen beforehand: nobody would notice the wrong one."""
-    return [SelectChoice("", _l("Choose")), *(SelectChoice(str(f.id), f.name) for f in findings)]
+    return [SelectChoice("", _l("Choose")), *map(_choice_of, findings)]
 
 
 class OnceForm(FlaskForm):
@@ -171,11 +176,12 @@ class DecisionForm(BasisForm):
         named = basis.assessment.finding if basis.assessment and basis.has_answer else None
         findings = [finding for finding in case.reading_task.findings if finding is not named]
         self.finding.choices = findings_to_choose(findings)
-        self._names = {str(finding.id): finding.name for finding in findings}
+        self._names = {str(finding.id): translated(finding.name) for finding in findings}
         own = _("Another finding") if named else _("A finding of my own")
         offered = {Decision.OVERRIDE: own, Decision.UNCERTAIN: _("Uncertain")}
         if named:
-            offered = {Decision.AGREE: _("Agree: %(finding)s", finding=named.name)} | offered
+            agree = _("Agree: %(finding)s", finding=translated(named.name))
+            offered = {Decision.AGREE: agree} | offered
         if basis.review is None:
             del self.reason
         else:
@@ -267,7 +273,7 @@ class ImpressionForm(FlaskForm):
     def __init__(self, case: Case) -> None:
         super().__init__()
         self.impression.choices = [
-            *(SelectChoice(str(f.id), f.name) for f in case.reading_task.findings),
+            *map(_choice_of, case.reading_task.findings),
             SelectChoice(self.UNCERTAIN, _l("Uncertain")),
         ]
 
@@ -287,7 +293,7 @@ class SecondReadForm(OnceForm):
         super().__init__(str(review.version) if review else "")
         self._review = review
         self.reading.choices = [
-            *(SelectChoice(str(f.id), f.name) for f in case.reading_task.findings),
+            *map(_choice_of, case.reading_task.findings),
             SelectChoice(ImpressionForm.UNCERTAIN, _l("Uncertain")),
         ]
 
@@ -418,6 +424,6 @@ def _answer_in_words(basis: Basis) -> str:
         return _("the model: %(state)s", state=assessment.state.label)
     return _(
         "the model: %(finding)s, %(probability)s",
-        finding=assessment.finding.name,
+        finding=translated(assessment.finding.name),
         probability=percent(assessment.probability),
     )

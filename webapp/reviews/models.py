@@ -3,7 +3,6 @@
 import datetime as dt
 import enum
 
-from flask_babel import format_date
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
@@ -13,7 +12,9 @@ from webapp.accounts.models import User
 from webapp.assessments.models import Assessment
 from webapp.cases.models import Case
 from webapp.catalogue.models import Finding
+from webapp.catalogue.wording import translated
 from webapp.db import Base, value_enum
+from webapp.rendering import day
 
 
 class Decision(enum.StrEnum):
@@ -149,7 +150,7 @@ class Review(Base):
     def in_words(self) -> str:
         """The decision, and the finding if it names one."""
         words = str(self.decision.label)
-        return f"{words}: {self.finding.name}" if self.finding else words
+        return f"{words}: {translated(self.finding.name)}" if self.finding else words
 
 
 class Impression(Base):
@@ -172,7 +173,7 @@ class Impression(Base):
 
 def outcome_in_words(name: str, source: OutcomeSource, found_on: dt.date) -> str:
     """What was found, by what, and when."""
-    return f"{name}, {source.label}, {format_date(found_on, 'd MMM yyyy')}"
+    return f"{name}, {source.label}, {day(found_on)}"
 
 
 class Outcome(Base):
@@ -209,7 +210,7 @@ class Outcome(Base):
     @property
     def in_words(self) -> str:
         """What was found, by what, and when."""
-        name = self.finding.name if self.finding else _("none of the findings")
+        name = translated(self.finding.name) if self.finding else _("none of the findings")
         return outcome_in_words(name, self.source, self.found_on)
 
 

@@ -45,6 +45,7 @@ from webapp.cases.models import Case, Image, Laterality, Patient, Region, Sex
 from webapp.cases.queries import normal_identifier, regions_of
 from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars, plain_text
 from webapp.catalogue.models import Priority, ReadingTask, RegionKind
+from webapp.catalogue.wording import translated
 from webapp.db import now
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
 from webapp.history.forms import eye_field, lesion_field
@@ -113,10 +114,20 @@ def _number_or_none(text: str | int | None) -> int | None:
     return int(text) if text else None
 
 
+def _capitalised(text: str) -> str:
+    """With a capital first; the others stay, which German nouns need."""
+    return text[:1].upper() + text[1:]
+
+
+def _label(value: Any) -> Any:
+    """A value for a sentence: a choice by its words."""
+    return getattr(value, "label", value)
+
+
 def _body_sites_to_choose(body_sites: Mapping[int, Sequence[str]]) -> list[SelectChoice]:
     """All places that any model knows, each once."""
     known = dict.fromkeys(site for sites in body_sites.values() for site in sites)
-    return [_UNKNOWN, *(SelectChoice(site, site.capitalize()) for site in known)]
+    return [_UNKNOWN, *(SelectChoice(site, _capitalised(translated(site))) for site in known)]
 
 
 _ANY = SelectChoice("", _l("Any"))
@@ -305,8 +316,11 @@ def _add_errors(field: Field, *sentences: str) -> None:
 
 
 def _in_words(particulars: Particulars) -> str:
-    born = _("born %(year)s", year=particulars.birth_year or _("unknown"))
-    return f"{born}, {_('sex')} {particulars.sex.label}"
+    return _(
+        "born %(year)s, sex %(sex)s",
+        year=particulars.birth_year or _("unknown"),
+        sex=particulars.sex.label,
+    )
 
 
 _REGION_FIELDS = {RegionKind.LESION: "lesion", RegionKind.EYE: "eye"}
@@ -394,7 +408,7 @@ class NewCaseForm(PatientForm):
         """Sentences on fields that were filled in from a DICOM file."""
         self._refusals: list[str] = []
         self.reading_task.choices = [
-            SelectChoice(str(task.id), task.name) for task in reading_tasks
+            SelectChoice(str(task.id), translated(task.name)) for task in reading_tasks
         ]
         if len(reading_tasks) == 1 and not self.is_submitted():
             self.reading_task.data = reading_tasks[0].id  # as of sites: there is no choice
@@ -540,12 +554,13 @@ class NewCaseForm(PatientForm):
             return []  # said at the images
         differing = []
         for field, value in told.items():
-            facts = {"field": field.label.text, "told": getattr(value, "label", value)}
+            in_words = translated if field is self.body_site else _label
+            facts = {"field": field.label.text, "told": in_words(value)}
             if field.data in (None, "", Sex.UNKNOWN, Laterality.UNKNOWN):
                 field.data, field.raw_data, field.process_errors = value, [str(value)], []
                 self.taken_over.append(_("%(field)s: %(told)s", **facts))
             elif field.data != value:
-                facts["entered"] = getattr(field.data, "label", field.data)
+                facts["entered"] = in_words(field.data)
                 differing.append(
                     _("%(field)s: the file says %(told)s; you entered %(entered)s.", **facts)
                 )
@@ -689,7 +704,11 @@ class WorklistForm(Form):
         self.finding.choices = [
             _ANY,
             *(
-                SelectChoice(f"{task.code}/{finding.code}", finding.name, optgroup=task.name)
+                SelectChoice(
+                    f"{task.code}/{finding.code}",
+                    translated(finding.name),
+                    optgroup=translated(task.name),
+                )
                 for task in reading_tasks
                 for finding in task.findings
             ),
@@ -702,7 +721,7 @@ class WorklistForm(Form):
         self._reading_task_ids = {task.code: task.id for task in reading_tasks}
         self.reading_task.choices = [
             _ANY,
-            *(SelectChoice(task.code, task.name) for task in reading_tasks),
+            *(SelectChoice(task.code, translated(task.name)) for task in reading_tasks),
         ]
         asked = self.filters()
         if asked.wants_decided and asked.scope is Scope.OPEN:
