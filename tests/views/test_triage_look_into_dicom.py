@@ -36,6 +36,7 @@ def test_it_tells_what_the_file_tells_and_shows_it(
         "sex": "female",
         "age_at_acquisition_years": "59",
         "laterality": "left",
+        "eye": "left",
         "body_site": "lower extremity",
     }
     shown = Picture.open(io.BytesIO(base64.b64decode(answer.json["thumbnail"])))
