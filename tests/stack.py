@@ -192,6 +192,7 @@ class Stack:
         self.bundle = bundle
         self.names = list(processes)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_starts: dict[str, int] = {}
         self._commands = {**procfile(), **(commands or {})}
         self._users = itertools.count(1)
         self.app: Flask
@@ -270,6 +271,7 @@ class Stack:
     def start(self, name: str) -> None:
         """Start a process of the Procfile, in a group of its own."""
         with (self.logs / f"{name}.log").open("ab") as log:
+            self._log_starts[name] = log.tell()
             self.processes[name] = subprocess.Popen(
                 ["/bin/sh", "-c", self._commands[name]],
                 cwd=REPOSITORY,
@@ -345,7 +347,8 @@ class Stack:
 
     def worker_is_ready(self) -> bool:
         """Whether the latest worker to start has begun to listen."""
-        return " ready." in self.log("worker").rpartition("celery@")[2]
+        log = (self.logs / "worker.log").read_bytes()[self._log_starts["worker"] :]
+        return b" ready." in log.rpartition(b"celery@")[2]
 
     def _port_is_free(self) -> bool:
         with socket.socket() as probe:

@@ -170,7 +170,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_case_and_takes_no_more(
     )
     os.killpg(stack.processes["worker"].pid, signal.SIGTERM)  # as honcho does it
     try:
-        stack.processes["worker"].wait(timeout=5)
+        stack.processes["worker"].wait(timeout=30)
     except subprocess.TimeoutExpired:
         where = stack.where_the_worker_is()
         stack.restart("worker")
