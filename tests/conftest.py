@@ -183,15 +183,18 @@ def application() -> Application:
     short test went into compiling the same statements and templates for one more application."""
 
     @cache
-    def made(factory: Callable[[Settings], Flask], settings: Settings) -> tuple[Flask, dict]:
+    def made(
+        factory: Callable[[Settings], Flask], settings: Settings
+    ) -> tuple[Flask, dict[str, Any], dict[str, Any]]:
         app = factory(settings)
         _do_not_wait_for_the_disk(app)
-        return app, dict(app.config)
+        return app, dict(app.config), dict(app.extensions)
 
     def give(factory: Callable[[Settings], Flask], settings: Settings) -> Flask:
-        app, config = made(factory, settings)
-        app.config.clear()
-        app.config.update(config)
+        app, config, extensions = made(factory, settings)
+        for changed, original in ((app.config, config), (app.extensions, extensions)):
+            changed.clear()
+            changed.update(original)
         for left in settings.instance_dir.iterdir():
             if left.name == "keys":  # the application has read them
                 continue

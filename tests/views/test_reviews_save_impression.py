@@ -1,5 +1,6 @@
 """POST /cases/<case_id>/impression, and what is kept back before it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,10 @@ def path(app: Flask, case: Case) -> str:
 
 
 def answer(page: str) -> str:
-    """A page but for the form that names all findings."""
-    before, _, rest = page.partition('id="impression-title"')
+    """A page but for the form and the filter that name all findings."""
+    before, _, rest = re.sub(r"<select.*?</select>", "", page, flags=re.DOTALL).partition(
+        'id="impression-title"'
+    )
     return before + rest.partition("</form>")[2]
 
 

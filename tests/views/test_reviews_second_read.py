@@ -1,5 +1,6 @@
 """POST /cases/<case_id>/second-reads, and the queue of disagreements that it fills."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -127,7 +128,8 @@ def test_where_an_own_impression_comes_first_the_second_reader_is_told_nothing(
         site = db.session.get_one(Site, case.site_id)
         accounts.ask_own_impression_first(actor=None, site=site, is_asked=True)
     for page in ("/cases", f"/cases/{case.id}/status", "/second-reads"):
-        assert "Grave" not in lectern.get(page).text, page
+        text = re.sub(r"<select.*?</select>", "", lectern.get(page).text, flags=re.DOTALL)
+        assert "Grave" not in text, page  # but for the filter, which names all findings
     page = lectern.get(f"/cases/{case.id}").text
     assert "decision-panel" not in page
     assert "impression-title" not in page
