@@ -726,8 +726,7 @@ class WorklistForm(Form):
         asked = self.filters()
         if asked.wants_decided and asked.scope is Scope.OPEN:
             self.show.data = Scope.ALL.value  # nothing undecided can fit
-        if self.show.data == Scope.ALL.value and self.sort.data == Sort.DUE.value:
-            self.sort.data = Sort.NEWEST.value  # what is signed is due no more
+        self.sort.data = self.filters().order.value
 
     def filters(self) -> Filters:
         """The filters that were asked for."""

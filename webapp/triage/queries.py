@@ -104,7 +104,12 @@ class Filters:
     """In UTC, as all days: when it was sent."""
     last_day: dt.date | None = None
     sort: Sort = Sort.DUE
-    """What is decided is due no more: among all cases, the newest are first instead."""
+
+    @property
+    def order(self) -> Sort:
+        """The sort that holds: among all cases are signed ones, which are due no more."""
+        is_signed_too = self.scope is Scope.ALL and self.sort is Sort.DUE
+        return Sort.NEWEST if is_signed_too else self.sort
 
     @property
     def wants_decided(self) -> bool:
@@ -319,13 +324,8 @@ def _is_current() -> ColumnElement[bool]:
     return Assessment.superseded_at.is_(None) & (Assessment.purpose == triage)
 
 
-def _sort(filters: Filters) -> Sort:
-    is_settled_too = filters.scope is Scope.ALL and filters.sort is Sort.DUE
-    return Sort.NEWEST if is_settled_too else filters.sort
-
-
 def _is_by_reading(filters: Filters) -> bool:
-    return bool(filters.state or filters.priority or _sort(filters) is Sort.DUE)
+    return bool(filters.state or filters.priority or filters.order is Sort.DUE)
 
 
 def _matching(actor: User, filters: Filters) -> Select[int]:
@@ -403,7 +403,7 @@ def _slice(matching: Select[int], filters: Filters, start: int, stop: int) -> Se
         Sort.NEWEST: (case_id.desc(),),
         Sort.OLDEST: (case_id.asc(),),
     }
-    return matching.order_by(*order[_sort(filters)]).limit(stop - start).offset(start)
+    return matching.order_by(*order[filters.order]).limit(stop - start).offset(start)
 
 
 def _has_identifier(
