@@ -348,7 +348,7 @@ class Stack:
     def worker_is_ready(self) -> bool:
         """Whether the latest worker to start has begun to listen."""
         log = (self.logs / "worker.log").read_bytes()[self._log_starts["worker"] :]
-        return b" ready." in log.rpartition(b"celery@")[2]
+        return b" ready." in log.rpartition(b"triage@")[2]
 
     def _port_is_free(self) -> bool:
         with socket.socket() as probe:

@@ -29,6 +29,11 @@ class Permission(enum.StrEnum):
     MANAGE_USERS = "manage_users"
     MANAGE_CATALOGUE = "manage_catalogue"
     READ_AUDIT = "read_audit"
+    MANAGE_MODELS = "manage_models"
+    """Data sets, snapshots, training, bundles; to ask that a model serve, and to take it back."""
+    APPROVE_MODELS = "approve_models"
+    MONITOR = "monitor"
+    """How the installation does: queues, workers, agreement, drift; no patients."""
 
 
 class Role(enum.StrEnum):
@@ -38,6 +43,8 @@ class Role(enum.StrEnum):
     REVIEWER = "reviewer"
     """Reads signed cases a second time."""
     ADMINISTRATOR = "administrator"
+    APPROVER = "approver"
+    """Lets models serve that administrators ask for; no one approves what they asked for."""
 
     @property
     def label(self) -> str:
@@ -79,6 +86,7 @@ _LABELS = {
     Role.CLINICIAN: _l("Clinician"),
     Role.REVIEWER: _l("Second reader"),
     Role.ADMINISTRATOR: _l("Administrator"),
+    Role.APPROVER: _l("Approver of models"),
 }
 _GRANTS = {
     Role.CLINICIAN: frozenset(
@@ -98,7 +106,12 @@ _GRANTS = {
             Permission.MANAGE_CATALOGUE,
             Permission.VIEW_MODELS,
             Permission.READ_AUDIT,
+            Permission.MANAGE_MODELS,
+            Permission.MONITOR,
         }
+    ),
+    Role.APPROVER: frozenset(
+        {Permission.VIEW_MODELS, Permission.APPROVE_MODELS, Permission.MONITOR}
     ),
 }
 

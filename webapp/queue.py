@@ -5,6 +5,7 @@ and one that comes twice does nothing.
 """
 
 import logging
+from dataclasses import dataclass
 
 import celery
 from flask import Flask
@@ -18,11 +19,20 @@ from webapp.db import on_commit
 log = logging.getLogger(__name__)
 
 ASSESS = "assessments.assess"
-TRIAGE_QUEUE = "triage"
 EXPLAIN = "explanations.explain"
-EXPLANATIONS_QUEUE = "explanations"
 REPRODUCE = "reproductions.reproduce"
-REPRODUCTIONS_QUEUE = "reproductions"
+ADMINISTER = "administration.administer"
+"""Whatever administrators ask for that takes minutes."""
+TRAIN = "training.train"
+
+QUEUES = {
+    ASSESS: "triage",
+    EXPLAIN: "explanations",
+    REPRODUCE: "reproductions",
+    ADMINISTER: "administration",
+    TRAIN: "training",
+}
+"""Each job has a queue of its own, so that none waits behind another kind."""
 
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 """What a broker that is away, frozen, full or starting raises."""
@@ -51,15 +61,9 @@ def celery_settings(settings: Settings) -> dict[str, object]:
             "socket_timeout": 1,
             "max_retries": 0,
         },
-        "task_default_queue": TRIAGE_QUEUE,
-        "task_queues": [
-            Queue(name, Exchange(name), routing_key=name)
-            for name in (TRIAGE_QUEUE, EXPLANATIONS_QUEUE, REPRODUCTIONS_QUEUE)
-        ],
-        "task_routes": {
-            EXPLAIN: {"queue": EXPLANATIONS_QUEUE},
-            REPRODUCE: {"queue": REPRODUCTIONS_QUEUE},
-        },
+        "task_default_queue": QUEUES[ASSESS],
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES.values()],
+        "task_routes": {job: {"queue": name} for job, name in QUEUES.items()},
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -70,37 +74,23 @@ def celery_settings(settings: Settings) -> dict[str, object]:
     }
 
 
-def ring_after_commit() -> None:
+@dataclass(frozen=True)
+class Bell:
+    """Rings for a job; two for the same job are equal, so that one commit rings once."""
+
+    job: str
+
+    def __call__(self) -> bool:
+        return ring(self.job)
+
+
+def ring_after_commit(job: str = ASSESS) -> None:
     """Wake a worker once the rows just written are there to be claimed."""
-    on_commit(ring)
+    on_commit(Bell(job))
 
 
-def ring_to_explain_after_commit() -> None:
-    """As `ring_after_commit`, for explanations."""
-    on_commit(ring_to_explain)
-
-
-def ring_to_reproduce_after_commit() -> None:
-    """As `ring_after_commit`, for reproductions."""
-    on_commit(ring_to_reproduce)
-
-
-def ring() -> bool:
+def ring(job: str = ASSESS) -> bool:
     """Wake a worker. False if the broker is away: the sweeper rings again until someone comes."""
-    return _ring(ASSESS)
-
-
-def ring_to_explain() -> bool:
-    """As `ring`, for explanations."""
-    return _ring(EXPLAIN)
-
-
-def ring_to_reproduce() -> bool:
-    """As `ring`, for reproductions."""
-    return _ring(REPRODUCE)
-
-
-def _ring(job: str) -> bool:
     try:
         celery.signature(job, app=app).apply_async(retry=False)
     except BROKER_ERRORS as error:
@@ -109,11 +99,11 @@ def _ring(job: str) -> bool:
     return True
 
 
-def unheard_count(queue: str = TRIAGE_QUEUE) -> int:
-    """Rings in a queue that no worker has taken yet.
+def unheard_count(job: str = ASSESS) -> int:
+    """Rings for a job that no worker has taken yet.
 
     Raises one of `BROKER_ERRORS` while the broker is away.
     """
     with app.connection_for_write() as connection:
         channel = connection.default_channel
-        return channel.queue_declare(queue=queue, durable=True).message_count
+        return channel.queue_declare(queue=QUEUES[job], durable=True).message_count

@@ -11,19 +11,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from flask import Flask
 
 from webapp import audit, queue
+from webapp.assessments.models import Assessment, Leased
 from webapp.assessments.queries import unclaimed_count
 from webapp.assessments.services import return_expired_leases
 from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
-from webapp.explanations import services as explanations
-from webapp.explanations.models import Explanation
 from webapp.imports import services as imports
-from webapp.reproductions import services as reproductions
-from webapp.reproductions.models import Reproduction
+from webapp.work import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +55,10 @@ def main() -> None:
 def sweep(*, bells: int, anchors: bool) -> None:
     """Do each duty once, whatever becomes of the others."""
     _attempt(return_expired_leases)
-    _attempt(explanations.return_expired_leases)
-    _attempt(reproductions.return_expired_leases)
-    _attempt(lambda: ring_for_unclaimed(bells=bells))
-    _attempt(lambda: ring_for_unexplained(bells=bells))
-    _attempt(lambda: ring_for_unreproduced(bells=bells))
+    _attempt(lambda: ring_for_unclaimed(Assessment, queue.ASSESS, bells=bells))
+    for kind in KINDS:
+        _attempt(kind.return_expired_leases)
+        _attempt(partial(ring_for_unclaimed, kind.rows, kind.job, bells=bells))
     if anchors:
         _attempt(audit.append_anchor)
 
@@ -78,37 +76,16 @@ def work_on_imports(app: Flask, stop: threading.Event) -> None:
             stop.wait(IMPORT_SECONDS)
 
 
-def ring_for_unclaimed(*, bells: int) -> int:
+def ring_for_unclaimed(rows: type[Leased], job: str, *, bells: int) -> int:
     """Ring until `bells` rings wait for a worker, or as many as there is work; says how often."""
-    waiting = unclaimed_count()
+    waiting = unclaimed_count(rows)
     if not waiting:
         return 0
-    return _ring(queue.ring, min(bells, waiting) - queue.unheard_count())
-
-
-def ring_for_unexplained(*, bells: int) -> int:
-    """As `ring_for_unclaimed`, for explanations."""
-    waiting = unclaimed_count(Explanation)
-    if not waiting:
-        return 0
-    unheard = queue.unheard_count(queue.EXPLANATIONS_QUEUE)
-    return _ring(queue.ring_to_explain, min(bells, waiting) - unheard)
-
-
-def ring_for_unreproduced(*, bells: int) -> int:
-    """As `ring_for_unclaimed`, for reproductions."""
-    waiting = unclaimed_count(Reproduction)
-    if not waiting:
-        return 0
-    unheard = queue.unheard_count(queue.REPRODUCTIONS_QUEUE)
-    return _ring(queue.ring_to_reproduce, min(bells, waiting) - unheard)
-
-
-def _ring(bell: Callable[[], bool], missing: int) -> int:
+    missing = max(min(bells, waiting) - queue.unheard_count(job), 0)
     for count in range(missing):
-        if not bell():
+        if not queue.ring(job):
             return count
-    return max(missing, 0)
+    return missing
 
 
 def _attempt(duty: Callable[[], object]) -> None:

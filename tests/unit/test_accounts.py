@@ -470,7 +470,7 @@ def test_a_reset_while_one_changes_the_password_holds(
 
 def test_the_first_start_makes_two_accounts(core: Flask) -> None:
     made = dict(services.create_first_accounts())
-    assert set(made) == {"admin", "clinician"}
+    assert set(made) == {"admin", "approver", "clinician"}
     admin, clinician = queries.user_named("admin"), queries.user_named("clinician")
     assert admin is not None
     assert clinician is not None
@@ -489,12 +489,12 @@ def test_accounts_are_made_on_the_first_start_only(core: Flask, people: People) 
 
 def test_one_time_passwords_of_the_first_start_stand_until_changed(core: Flask) -> None:
     made = dict(services.create_first_accounts())
-    assert services.one_time_passwords_standing() == ["admin", "clinician"]
+    assert services.one_time_passwords_standing() == ["admin", "approver", "clinician"]
     admin, clinician = queries.user_named("admin"), queries.user_named("clinician")
     assert admin is not None
     assert clinician is not None
     change(admin, made["admin"])
-    assert services.one_time_passwords_standing() == ["clinician"]
+    assert services.one_time_passwords_standing() == ["approver", "clinician"]
     services.disable_user(actor=admin, user=clinician)
     assert services.one_time_passwords_standing() == []
 

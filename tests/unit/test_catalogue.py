@@ -82,7 +82,7 @@ class Ward:
 
 @pytest.fixture
 def ward(core: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> Ward:
-    monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     task = clinic.serve().reading_task
     return Ward(task, people.clinician(), people.administrator())
 

@@ -19,7 +19,7 @@ from webapp.triage.queries import Filters, Scope, worklist
 
 @pytest.fixture
 def clinician(core: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> User:
-    monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     clinic.bring_samples(clinic.serve())
     return people.clinician()
 

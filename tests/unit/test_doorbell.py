@@ -39,7 +39,7 @@ def test_a_case_is_scheduled_without_a_broker(core: Flask, people: People) -> No
 
 def test_the_bell_rings_after_the_commit_only(core: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda: heard.append("ring"))
+    monkeypatch.setattr(queue, "ring", lambda *_: heard.append("ring"))
     with transaction():
         queue.ring_after_commit()
         assert heard == []
@@ -52,7 +52,7 @@ def test_the_bell_rings_after_the_commit_only(core: Flask, monkeypatch: pytest.M
 
 def test_the_bell_rings_once_a_commit(core: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda: heard.append("ring"))
+    monkeypatch.setattr(queue, "ring", lambda *_: heard.append("ring"))
     for count in (1, 2):
         with transaction():
             for _ in range(5):

@@ -38,8 +38,7 @@ EXPLAINED = Explained(
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda: heard.append("read") or True)
-    monkeypatch.setattr(queue, "ring_to_explain", lambda: heard.append("explain") or True)
+    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -60,6 +59,10 @@ def claim(lease_seconds: int = 30) -> Claim | None:
     return services.claim(worker="test:1", bundle_sha256s=bundles, lease_seconds=lease_seconds)
 
 
+def fail(claimed: Claim, attempt: FailedAttempt) -> bool:
+    return services.KIND.fail_attempt(claimed.explanation_id, claimed.lease_token, attempt)
+
+
 def reread(explanation: Explanation) -> Explanation:
     db.session.refresh(explanation)
     return explanation
@@ -77,7 +80,7 @@ def test_the_named_finding_is_explained_unless_another_is_asked_for(
     other_id = next(s.finding_id for s in read.predictions if s.finding_id != read.finding_id)
     other = services.request(actor=actor, read=read, finding_id=other_id)
     assert other.finding_id == other_id
-    assert rings == ["explain", "explain"]
+    assert rings == [queue.EXPLAIN, queue.EXPLAIN]
     events = clinic.recorded("explanation.requested")
     assert [(event.actor_id, event.subject_id) for event in events] == [
         (actor.id, named.id),
@@ -97,7 +100,7 @@ def test_asking_again_makes_nothing_new(actor: User, read: AssessedImage) -> Non
 def test_what_failed_can_be_asked_for_again(actor: User, read: AssessedImage) -> None:
     explanation = services.request(actor=actor, read=read)
     attempt = FailedAttempt("torn", Failure.UNREADABLE_IMAGE)
-    assert services.fail_attempt(claim=claim(), attempt=attempt)
+    assert fail(claim(), attempt)
     assert reread(explanation).state is State.FAILED
     assert clinic.recorded("explanation.failed")[0].detail["failure"] == "unreadable_image"
     again = services.request(actor=actor, read=read)
@@ -159,13 +162,13 @@ def test_a_claim_names_what_reads_the_image_alone_where_that_is_at_hand(
     assert claim(lease_seconds=-1).image_only is None  # that version uses metadata as well
     plain.manifest = plain.manifest | {"metadata": {"encoding_version": "none"}}
     db.session.commit()
-    services.return_expired_leases()
+    services.KIND.return_expired_leases()
     only_its_own = services.claim(
         worker="t", bundle_sha256s=[version.bundle_sha256], lease_seconds=-1
     )
     assert only_its_own is not None
     assert only_its_own.image_only is None
-    services.return_expired_leases()
+    services.KIND.return_expired_leases()
     taken = claim()
     assert taken.image_only == ImageOnly("0.9.0", plain.bundle_sha256)
     said = {"version": "0.9.0", "probability": 0.4, "names": ["calm"], "abstained": False}
@@ -189,15 +192,15 @@ def test_of_a_bundle_that_is_elsewhere_it_waits(actor: User, read: AssessedImage
 def test_a_lost_claim_writes_nothing(actor: User, read: AssessedImage) -> None:
     explanation = services.request(actor=actor, read=read)
     lost = claim(lease_seconds=-1)
-    assert services.return_expired_leases() == 1
-    assert services.return_expired_leases() == 0
+    assert services.KIND.return_expired_leases() == 1
+    assert services.KIND.return_expired_leases() == 0
     assert reread(explanation).state is State.SCHEDULED
-    assert not services.extend_lease(lease_token=lost.lease_token, lease_seconds=30)
+    assert not services.KIND.extend_lease(lease_token=lost.lease_token, lease_seconds=30)
     assert not services.complete(claim=lost, explained=EXPLAINED)
     attempt = FailedAttempt("late", Failure.UNEXPECTED)
-    assert not services.fail_attempt(claim=lost, attempt=attempt)
+    assert not fail(lost, attempt)
     held = claim()
-    assert services.extend_lease(lease_token=held.lease_token, lease_seconds=600)
+    assert services.KIND.extend_lease(lease_token=held.lease_token, lease_seconds=600)
     assert services.complete(claim=held, explained=EXPLAINED)
 
 
@@ -205,7 +208,7 @@ def test_after_three_attempts_it_has_failed(actor: User, read: AssessedImage) ->
     explanation = services.request(actor=actor, read=read)
     for _ in range(3):
         claim(lease_seconds=-1)
-        services.return_expired_leases()
+        services.KIND.return_expired_leases()
     assert reread(explanation).state is State.FAILED
     assert explanation.failure is Failure.WORKER_LOST
     assert claim() is None
@@ -220,10 +223,10 @@ def test_the_sweeper_rings_and_returns_leases(
     asked: list[str] = []
     monkeypatch.setattr(queue, "unheard_count", lambda *names: asked.extend(names) or 0)
     sweeper.sweep(bells=4, anchors=False)
-    assert rings == ["explain", "explain"]  # the lease came back, and nobody has heard
-    assert asked == [queue.EXPLANATIONS_QUEUE]
+    assert rings == [queue.EXPLAIN, queue.EXPLAIN]  # the lease came back, and nobody has heard
+    assert asked == [queue.EXPLAIN]
     monkeypatch.setattr(queue, "unheard_count", lambda *_: 1)
-    assert sweeper.ring_for_unexplained(bells=4) == 0
+    assert sweeper.ring_for_unclaimed(Explanation, queue.EXPLAIN, bells=4) == 0
 
 
 # The job, with real models
@@ -323,7 +326,7 @@ def test_a_job_is_bounded_and_rings_for_the_next(
     jobs.explain.run()
     states = sorted(row.state for row in db.session.query(Explanation))
     assert states == ["completed", "scheduled", "scheduled"]
-    assert rings == ["explain"]
+    assert rings == [queue.EXPLAIN]
 
 
 def reading_of(case: Case) -> Assessment:

@@ -29,7 +29,7 @@ from webapp.triage import services
 @pytest.fixture
 def model(core: Flask, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
     """What reads images that show a lesion; nobody hears the doorbell."""
-    monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     return clinic.serve("dermoscopy")
 
 

@@ -32,7 +32,7 @@ SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @pytest.fixture
 def clinician(core: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> User:
-    monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     clinic.serve()
     return people.clinician()
 

@@ -35,7 +35,7 @@ def test_the_database_itself_refuses_a_foreign_key_to_nothing(core: Flask) -> No
 def test_cases_from_before_are_given_the_moment_they_are_due(
     core: Flask, people: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     clinic.serve()
     clinician = people.clinician()
     pictures = [clinic.picture(), clinic.picture()]

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 
 @pytest.fixture(autouse=True)
 def no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "ring", lambda: True)
+    monkeypatch.setattr(queue, "ring", lambda *_: True)
 
 
 class Storm:

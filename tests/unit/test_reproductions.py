@@ -34,8 +34,7 @@ ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda: heard.append("read") or True)
-    monkeypatch.setattr(queue, "ring_to_reproduce", lambda: heard.append("reproduce") or True)
+    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -86,7 +85,7 @@ def test_the_input_is_claimed_as_it_was_fed_and_the_answer_compared(
     rings.clear()
     reproduction = services.request(actor=actor, assessment=assessment)
     assert services.request(actor=actor, assessment=assessment).id == reproduction.id
-    assert rings == ["reproduce"]
+    assert rings == [queue.REPRODUCE]
     taken = claim()
     assert taken.engine == "test"
     assert taken.reading.image_sha256s == (assessment.images[0].image_sha256,)
@@ -172,15 +171,15 @@ def test_it_is_seen_at_the_cases_site_only(
 def test_a_lost_claim_writes_nothing(actor: User, assessment: Assessment) -> None:
     reproduction = services.request(actor=actor, assessment=assessment)
     lost = claim(lease_seconds=-1)
-    assert services.return_expired_leases() == 1
-    assert services.return_expired_leases() == 0
+    assert services.KIND.return_expired_leases() == 1
+    assert services.KIND.return_expired_leases() == 0
     assert reread(reproduction).state is State.SCHEDULED
-    assert not services.extend_lease(lease_token=lost.lease_token, lease_seconds=30)
+    assert not services.KIND.extend_lease(lease_token=lost.lease_token, lease_seconds=30)
     assert not services.complete(claim=lost, result=again(lost), tolerance=0.002)
     attempt = FailedAttempt("late", Failure.UNEXPECTED)
-    assert not services.fail_attempt(claim=lost, attempt=attempt)
+    assert not services.KIND.fail_attempt(lost.reproduction_id, lost.lease_token, attempt)
     held = claim()
-    assert services.extend_lease(lease_token=held.lease_token, lease_seconds=600)
+    assert services.KIND.extend_lease(lease_token=held.lease_token, lease_seconds=600)
     assert services.complete(claim=held, result=again(held), tolerance=0.002)
 
 
@@ -194,8 +193,8 @@ def test_the_sweeper_rings_and_returns_leases(
     asked: list[str] = []
     monkeypatch.setattr(queue, "unheard_count", lambda *names: asked.extend(names) or 0)
     sweeper.sweep(bells=4, anchors=False)
-    assert rings == ["reproduce", "reproduce"]  # the lease came back, and nobody has heard
-    assert asked == [queue.REPRODUCTIONS_QUEUE]
+    assert rings == [queue.REPRODUCE, queue.REPRODUCE]  # the lease came back, and nobody has heard
+    assert asked == [queue.REPRODUCE]
 
 
 # The job, with a real model
@@ -285,4 +284,4 @@ def test_a_job_is_bounded_and_rings_for_the_next(
     jobs.reproduce.run()
     states = sorted(row.state for row in db.session.query(Reproduction))
     assert states == ["completed", "scheduled"]
-    assert rings == ["reproduce"]
+    assert rings == [queue.REPRODUCE]

@@ -25,7 +25,7 @@ UNCERTAIN = Verdict(decision=Decision.UNCERTAIN)
 
 @pytest.fixture
 def clinician(core: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> User:
-    monkeypatch.setattr(queue, "ring", lambda: True)
+    monkeypatch.setattr(queue, "ring", lambda *_: True)
     clinic.serve()
     return people.clinician()
 

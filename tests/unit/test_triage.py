@@ -35,7 +35,7 @@ from webapp.triage.services import Rereading
 @pytest.fixture
 def clinician(core: Flask, people: Any, monkeypatch: pytest.MonkeyPatch) -> User:
     """Someone who may send cases, with a model that reads them; nobody hears the doorbell."""
-    monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     clinic.serve()
     return people.clinician()
 
@@ -96,7 +96,7 @@ def test_the_worker_is_woken_once_everything_is_there(
 ) -> None:
     seen: list[int] = []
 
-    def ring() -> bool:
+    def ring(_job: str) -> bool:
         with db.engine.connect() as other:
             seen.append(other.scalar(sa.select(sa.func.count()).select_from(Assessment)) or 0)
         return True
@@ -218,7 +218,7 @@ def test_nothing_is_half_filed(
         raise RuntimeError(culprit)
 
     rung: list[bool] = []
-    monkeypatch.setattr(queue, "ring", lambda: rung.append(True))
+    monkeypatch.setattr(queue, "ring", lambda *_: rung.append(True))
     asked = clinic.submission(clinician)
     before = row_counts()
     monkeypatch.setattr(f"webapp.assessments.services.{culprit}", broken)

@@ -113,7 +113,7 @@ def test_a_reading_never_makes_a_case_wait_longer_than_was_requested(
 def test_every_case_is_there_in_its_order_whatever_came_of_it(
     core: Flask, people: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "ring", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     version = clinic.serve()
     clinician = people.clinician()
     for finding in ("calm", "watch", "grave"):

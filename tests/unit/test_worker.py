@@ -61,7 +61,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """Counts the rings instead of sending them."""
     heard: list[None] = []
 
-    def ring() -> bool:
+    def ring(*_: str) -> bool:
         heard.append(None)
         return True
 
@@ -422,8 +422,8 @@ def test_the_sweeper_rings_for_what_nobody_claims(
     for _ in range(3):
         schedule()
     rings.clear()
-    monkeypatch.setattr(queue, "unheard_count", lambda: 0)
-    assert sweeper.ring_for_unclaimed(bells=2) == 2
+    monkeypatch.setattr(queue, "unheard_count", lambda *_: 0)
+    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 2
     assert len(rings) == 2
 
 
@@ -433,10 +433,10 @@ def test_the_sweeper_leaves_pauses_in_peace(
     schedule(image_sha256s=("e" * 64,))
     read_and_write(claim())
     rings.clear()
-    monkeypatch.setattr(queue, "unheard_count", lambda: 0)
-    assert sweeper.ring_for_unclaimed(bells=2) == 0
+    monkeypatch.setattr(queue, "unheard_count", lambda *_: 0)
+    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 0
     let_pauses_pass()
-    assert sweeper.ring_for_unclaimed(bells=2) == 1
+    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 1
 
 
 def test_the_sweeper_does_not_pile_up_rings(
@@ -444,8 +444,8 @@ def test_the_sweeper_does_not_pile_up_rings(
 ) -> None:
     schedule()
     rings.clear()
-    monkeypatch.setattr(queue, "unheard_count", lambda: 1)
-    assert sweeper.ring_for_unclaimed(bells=4) == 0
+    monkeypatch.setattr(queue, "unheard_count", lambda *_: 1)
+    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=4) == 0
     assert rings == []
 
 
@@ -453,7 +453,7 @@ def test_the_sweeper_leaves_the_broker_alone_when_nothing_waits(
     core: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "unheard_count", always_raise(AssertionError("asked")))
-    assert sweeper.ring_for_unclaimed(bells=2) == 0
+    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 0
 
 
 def test_a_sweep_returns_rings_and_anchors(
@@ -462,7 +462,7 @@ def test_a_sweep_returns_rings_and_anchors(
     silent = schedule()
     claim(lease_seconds=-1)
     rings.clear()
-    monkeypatch.setattr(queue, "unheard_count", lambda: 0)
+    monkeypatch.setattr(queue, "unheard_count", lambda *_: 0)
     sweeper.sweep(bells=1, anchors=True)
     assert reread(silent).state is State.SCHEDULED
     assert rings

@@ -55,9 +55,7 @@ def app(database_url: str, place: Path, application: Application) -> Iterator[Fl
 @pytest.fixture
 def clinician(app: Flask, people: People, monkeypatch: pytest.MonkeyPatch) -> User:
     """Someone who may send cases, with a model that reads them; nobody hears the doorbell."""
-    monkeypatch.setattr(queue, "ring", lambda: False)
-    monkeypatch.setattr(queue, "ring_to_explain", lambda: False)
-    monkeypatch.setattr(queue, "ring_to_reproduce", lambda: False)
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
     with app.app_context():
         clinic.serve()
         return people.clinician()

@@ -62,7 +62,7 @@ def test_that_it_could_not_be_made_is_said(
         bundles = [version.bundle_sha256 for version in db.session.query(ModelVersion)]
         claim = services.claim(worker="t", bundle_sha256s=bundles, lease_seconds=60)
         attempt = FailedAttempt("torn", Failure.UNREADABLE_IMAGE)
-        assert services.fail_attempt(claim=claim, attempt=attempt)
+        assert services.KIND.fail_attempt(claim.explanation_id, claim.lease_token, attempt)
     text = desk.get(path(explanation)).get_data(as_text=True)
     assert "could not be made" in text
     assert "hx-trigger" not in text

@@ -68,7 +68,7 @@ def test_a_missing_bundle_is_said_plainly(
     monkeypatch.setattr("webapp.assessments.leases.MAX_ATTEMPTS", 1)
     with app.app_context():
         attempt = FailedAttempt("gone from /srv", Failure.MISSING_BUNDLE)
-        services.fail_attempt(claim=claim, attempt=attempt)
+        services.KIND.fail_attempt(claim.reproduction_id, claim.lease_token, attempt)
     said = words(desk.get(PATH).text)
     assert "could not be read again" in said
     assert "The model's files are missing" in said

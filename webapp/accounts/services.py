@@ -441,22 +441,27 @@ def _address_subject(remote_address: str) -> str:
 # Users and sites
 
 
+FIRST_ACCOUNTS = (
+    ("admin", "Administrator", Role.ADMINISTRATOR),
+    ("approver", "Approver", Role.APPROVER),
+    ("clinician", "Clinician", Role.CLINICIAN),
+)
+
+
 def create_first_accounts() -> list[tuple[str, str]]:
-    """For the very first start: a site, an administrator, a clinician and their one-time passwords.
+    """For the very first start: a site, an administrator, somebody who approves the models that the
+    administrator asks for, a clinician, and their one-time passwords.
 
     Does nothing where there is any user.
     """
-    passwords = {"admin": new_one_time_password(), "clinician": new_one_time_password()}
+    passwords = {username: new_one_time_password() for username, _, _ in FIRST_ACCOUNTS}
     hashes = {username: hash_password(password) for username, password in passwords.items()}
     with transaction():
         hold(Lock.CHANGE_ADMINISTRATORS)
         if queries.any_user():
             return []
         site = create_site(actor=None, name="Main site")
-        for username, full_name, role in (
-            ("admin", "Administrator", Role.ADMINISTRATOR),
-            ("clinician", "Clinician", Role.CLINICIAN),
-        ):
+        for username, full_name, role in FIRST_ACCOUNTS:
             _add_user(
                 actor=None,
                 username=username,

@@ -6,15 +6,18 @@ was silent for too long, or the work was cancelled) can no longer change the row
 
 import datetime as dt
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import select, update
 
+from webapp import audit
+from webapp.accounts.models import User
 from webapp.assessments.models import MAX_ATTEMPTS, PAUSES_SECONDS, Failure, Leased, State
-from webapp.assessments.queries import in_state
+from webapp.assessments.queries import expired_count, in_state
 from webapp.db import db, now, transaction
+from webapp.queue import ring_after_commit
 
 EXPIRED_AT_ONCE = 100
 
@@ -112,3 +115,68 @@ def let_go(work: Leased) -> None:
     """Nobody holds the work any more."""
     work.lease_token = None
     work.lease_expires_at = None
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Work]):
+    """A kind of work of which rows are claimed one at a time."""
+
+    rows: type[Work]
+    job: str
+    """Which does it."""
+    word: str
+    """What the record calls it: `word.requested`, `word.completed`, `word.failed`."""
+    detail: Callable[[Work], Mapping[str, Any]]
+    """What the record says of each row."""
+
+    def put_in_queue(self, work: Work) -> None:
+        """Have a row, a new one or one that was ended, done from its first attempt."""
+        back_to_the_queue(work)
+        db.session.add(work)
+        db.session.flush()
+        ring_after_commit(self.job)
+
+    def held(self, work_id: int, lease_token: str) -> Work | None:
+        """A claimed row, locked, if its lease is still the claim's."""
+        return db.session.scalars(
+            select(self.rows)
+            .where(self.rows.id == work_id, self.rows.lease_token == lease_token)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).one_or_none()
+
+    def extend_lease(self, *, lease_token: str, lease_seconds: int) -> bool:
+        """Keep what one claim took for longer. False if it is not held any more."""
+        return extend(self.rows, lease_token=lease_token, lease_seconds=lease_seconds)
+
+    def fail_attempt(self, work_id: int, lease_token: str, attempt: FailedAttempt) -> bool:
+        """End an attempt that did not succeed: the work waits for a while and then for a worker
+        again, or has failed for good. False, and nothing written, if it was lost."""
+        with transaction():
+            work = self.held(work_id, lease_token)
+            if work is None:
+                return False
+            self._end_attempt(work, attempt)
+        return True
+
+    def return_expired_leases(self) -> int:
+        """End the attempts of workers that went silent; says how many there were."""
+        if not expired_count(self.rows):
+            return 0
+        with transaction():
+            silent = expired(self.rows)
+            for work in silent:
+                self._end_attempt(work, went_silent(work))
+        return len(silent)
+
+    def record(self, what: str, work: Work, *, actor: User | None = None, **more: Any) -> None:
+        """Put on record what was done with a row."""
+        db.session.flush()
+        said = {**self.detail(work), **more}
+        audit.record(actor=actor, action=f"{self.word}.{what}", subject=work, **said)
+
+    def _end_attempt(self, work: Work, attempt: FailedAttempt) -> None:
+        if end_attempt(work, attempt):
+            self.record("failed", work, failure=attempt.failure)
+        elif attempt.failure is Failure.WORKER_LOST:
+            ring_after_commit(self.job)

@@ -6,18 +6,23 @@ from typing import Any
 
 from sqlalchemy import select
 
-from webapp import audit
 from webapp.accounts.models import User
 from webapp.assessments import leases
-from webapp.assessments.leases import FailedAttempt
-from webapp.assessments.models import AssessedImage, Assessment, Failure, State
-from webapp.assessments.queries import expired_count, is_due
+from webapp.assessments.models import AssessedImage, Assessment, State
+from webapp.assessments.queries import is_due
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
 from webapp.explanations.models import Explanation
-from webapp.queue import ring_to_explain_after_commit
+from webapp.queue import EXPLAIN
 from webapp.registry.models import ModelVersion
 from webapp.registry.queries import image_only
+
+KIND = leases.Kind(
+    rows=Explanation,
+    job=EXPLAIN,
+    word="explanation",
+    detail=lambda explanation: {"case_id": explanation.assessed_image.assessment.case_id},
+)
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,8 @@ def request(*, actor: User, read: AssessedImage, finding_id: int | None = None) 
             return explanation
         if explanation is None:
             explanation = Explanation(assessed_image_id=read.id, finding_id=wanted)
-            db.session.add(explanation)
-        leases.back_to_the_queue(explanation)
-        db.session.flush()
-        ring_to_explain_after_commit()
-        audit.record(
-            actor=actor,
-            action="explanation.requested",
-            subject=explanation,
-            case_id=read.assessment.case_id,
-        )
+        KIND.put_in_queue(explanation)
+        KIND.record("requested", explanation, actor=actor)
     return explanation
 
 
@@ -125,15 +122,10 @@ def claim(*, worker: str, bundle_sha256s: Collection[str], lease_seconds: int) -
         )
 
 
-def extend_lease(*, lease_token: str, lease_seconds: int) -> bool:
-    """Keep what one claim took for longer. False if it is not held any more."""
-    return leases.extend(Explanation, lease_token=lease_token, lease_seconds=lease_seconds)
-
-
 def complete(*, claim: Claim, explained: Explained) -> bool:
     """Write what came of a claim, and end the work. False, and nothing written, if it was lost."""
     with transaction():
-        explanation = _held(claim)
+        explanation = KIND.held(claim.explanation_id, claim.lease_token)
         if explanation is None:
             return False
         explanation.state = State.COMPLETED
@@ -144,30 +136,8 @@ def complete(*, claim: Claim, explained: Explained) -> bool:
         explanation.engine = explained.engine
         explanation.code_version = explained.code_version
         leases.let_go(explanation)
-        _record("explanation.completed", explanation)
+        KIND.record("completed", explanation)
     return True
-
-
-def fail_attempt(*, claim: Claim, attempt: FailedAttempt) -> bool:
-    """End an attempt that did not succeed: the work waits for a while and then for a worker again,
-    or has failed for good. False, and nothing written, if it was lost."""
-    with transaction():
-        explanation = _held(claim)
-        if explanation is None:
-            return False
-        _end_attempt(explanation, attempt)
-    return True
-
-
-def return_expired_leases() -> int:
-    """End the attempts of workers that went silent; says how many there were."""
-    if not expired_count(Explanation):
-        return 0
-    with transaction():
-        expired = leases.expired(Explanation)
-        for explanation in expired:
-            _end_attempt(explanation, leases.went_silent(explanation))
-    return len(expired)
 
 
 def _image_only(version: ModelVersion, bundle_sha256s: Collection[str]) -> ImageOnly | None:
@@ -175,26 +145,3 @@ def _image_only(version: ModelVersion, bundle_sha256s: Collection[str]) -> Image
     if other is None or other.bundle_sha256 not in bundle_sha256s:
         return None
     return ImageOnly(other.version, other.bundle_sha256)
-
-
-def _held(claim: Claim) -> Explanation | None:
-    """The claimed row, locked, if its lease is still this claim's."""
-    return db.session.scalars(
-        select(Explanation)
-        .where(Explanation.id == claim.explanation_id, Explanation.lease_token == claim.lease_token)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-
-
-def _end_attempt(explanation: Explanation, attempt: FailedAttempt) -> None:
-    if leases.end_attempt(explanation, attempt):
-        _record("explanation.failed", explanation, failure=attempt.failure)
-    elif attempt.failure is Failure.WORKER_LOST:
-        ring_to_explain_after_commit()
-
-
-def _record(action: str, explanation: Explanation, **detail: Any) -> None:
-    case_id = explanation.assessed_image.assessment.case_id
-    db.session.flush()
-    audit.record(actor=None, action=action, subject=explanation, case_id=case_id, **detail)

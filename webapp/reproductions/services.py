@@ -7,21 +7,26 @@ from typing import Any
 
 from sqlalchemy import or_, select
 
-from webapp import audit
 from webapp.accounts.models import User
 from webapp.assessments import leases
 from webapp.assessments import services as assessments
-from webapp.assessments.leases import FailedAttempt
-from webapp.assessments.models import AssessedImage, Assessment, Failure, State
-from webapp.assessments.queries import expired_count, is_due
+from webapp.assessments.models import AssessedImage, Assessment, State
+from webapp.assessments.queries import is_due
 from webapp.assessments.services import AssessmentResult, ImageResult, named_code
 from webapp.catalogue.models import Finding
 from webapp.catalogue.queries import findings_by_code
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
-from webapp.queue import ring_to_reproduce_after_commit
+from webapp.queue import REPRODUCE
 from webapp.registry.models import ModelVersion
 from webapp.reproductions.models import Reproduction
+
+KIND = leases.Kind(
+    rows=Reproduction,
+    job=REPRODUCE,
+    word="reproduction",
+    detail=lambda reproduction: {"case_id": reproduction.assessment.case_id},
+)
 
 ELSEWHERE_SECONDS = 15
 """So long what needs a bundle that a worker has not is left to one that has it."""
@@ -61,18 +66,9 @@ def request(*, actor: User, assessment: Assessment) -> Reproduction:
         ):
             if asked.state.is_open:
                 return asked
-        reproduction = Reproduction(assessment_id=assessment.id)
-        leases.back_to_the_queue(reproduction)
-        db.session.add(reproduction)
-        db.session.flush()
-        ring_to_reproduce_after_commit()
-        audit.record(
-            actor=actor,
-            action="reproduction.requested",
-            subject=reproduction,
-            case_id=assessment.case_id,
-            assessment_id=assessment.id,
-        )
+        reproduction = Reproduction(assessment=assessment)
+        KIND.put_in_queue(reproduction)
+        KIND.record("requested", reproduction, actor=actor, assessment_id=assessment.id)
     return reproduction
 
 
@@ -108,16 +104,11 @@ def claim(*, worker: str, bundle_sha256s: Collection[str], lease_seconds: int) -
         )
 
 
-def extend_lease(*, lease_token: str, lease_seconds: int) -> bool:
-    """Keep what one claim took for longer. False if it is not held any more."""
-    return leases.extend(Reproduction, lease_token=lease_token, lease_seconds=lease_seconds)
-
-
 def complete(*, claim: Claim, result: AssessmentResult, tolerance: float) -> bool:
     """Compare what came of a claim with what is on record, and end the work. False, and nothing
     written, if it was lost."""
     with transaction():
-        reproduction = _held(claim)
+        reproduction = KIND.held(claim.reproduction_id, claim.lease_token)
         if reproduction is None:
             return False
         assessment = reproduction.assessment
@@ -134,30 +125,8 @@ def complete(*, claim: Claim, result: AssessmentResult, tolerance: float) -> boo
         reproduction.engine = result.engine
         reproduction.code_version = result.code_version
         leases.let_go(reproduction)
-        _record("reproduction.completed", reproduction, is_same=reproduction.is_same)
+        KIND.record("completed", reproduction, is_same=reproduction.is_same)
     return True
-
-
-def fail_attempt(*, claim: Claim, attempt: FailedAttempt) -> bool:
-    """End an attempt that did not succeed: the work waits for a while and then for a worker again,
-    or has failed for good. False, and nothing written, if it was lost."""
-    with transaction():
-        reproduction = _held(claim)
-        if reproduction is None:
-            return False
-        _end_attempt(reproduction, attempt)
-    return True
-
-
-def return_expired_leases() -> int:
-    """End the attempts of workers that went silent; says how many there were."""
-    if not expired_count(Reproduction):
-        return 0
-    with transaction():
-        expired = leases.expired(Reproduction)
-        for reproduction in expired:
-            _end_attempt(reproduction, leases.went_silent(reproduction))
-    return len(expired)
 
 
 def _answer(said: ImageResult, findings: Mapping[str, Finding]) -> dict[str, Any]:
@@ -181,29 +150,3 @@ def _is_same(read: AssessedImage, said: ImageResult, findings: Mapping[str, Find
         said.abstained,
         said.reason,
     )
-
-
-def _held(claim: Claim) -> Reproduction | None:
-    """The claimed row, locked, if its lease is still this claim's."""
-    return db.session.scalars(
-        select(Reproduction)
-        .where(
-            Reproduction.id == claim.reproduction_id,
-            Reproduction.lease_token == claim.lease_token,
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-
-
-def _end_attempt(reproduction: Reproduction, attempt: FailedAttempt) -> None:
-    if leases.end_attempt(reproduction, attempt):
-        _record("reproduction.failed", reproduction, failure=attempt.failure)
-    elif attempt.failure is Failure.WORKER_LOST:
-        ring_to_reproduce_after_commit()
-
-
-def _record(action: str, reproduction: Reproduction, **detail: Any) -> None:
-    case_id = reproduction.assessment.case_id
-    db.session.flush()
-    audit.record(actor=None, action=action, subject=reproduction, case_id=case_id, **detail)

@@ -7,11 +7,13 @@ fork hangs the child.
 import logging
 import os
 import signal
+from ctypes import c_bool
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 import celery
 from billiard.process import current_process
-from celery.signals import worker_process_init, worker_shutting_down
+from celery.signals import celeryd_init, worker_process_init, worker_shutting_down
 
 from webapp import queue
 from webapp.config import Settings
@@ -23,6 +25,9 @@ from webapp.worker.consumer import PatientConsumer
 log = logging.getLogger(__name__)
 
 CHILD_START_SECONDS = 60
+
+reads_cases = RawValue(c_bool, False)
+"""Whether this is the triage worker."""
 
 flask_app = create_core()
 settings: Settings = flask_app.config["FIRSTLOOK"]
@@ -48,6 +53,11 @@ app.conf.update(
 )
 
 
+@celeryd_init.connect
+def _note_which(sender: str, **_: Any) -> None:
+    reads_cases.value = sender.startswith("triage@")
+
+
 @worker_process_init.connect
 def _begin_child(**_: Any) -> None:
     """Make a forked process ready, its models loaded before the first case comes."""
@@ -57,6 +67,8 @@ def _begin_child(**_: Any) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = predictors.own_gpu(current_process().index)
     with flask_app.app_context():
         db.engine.dispose(close=False)  # its connections are the parent's
+        if not reads_cases.value:
+            return
         try:
             predictors.load_champions()
         except Exception:

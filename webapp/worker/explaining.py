@@ -37,7 +37,8 @@ def explain(claim: Claim) -> None:
             (failure for kind, failure in FORESEEN.items() if isinstance(error, kind)),
             Failure.UNEXPECTED,
         )
-        services.fail_attempt(claim=claim, attempt=FailedAttempt(described(error), failure))
+        attempt = FailedAttempt(described(error), failure)
+        services.KIND.fail_attempt(claim.explanation_id, claim.lease_token, attempt)
         if failure is Failure.UNEXPECTED:
             raise
         return

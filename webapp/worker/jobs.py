@@ -75,12 +75,12 @@ def explain() -> None:
     import ml.explain  # noqa: F401  (with torch: after the fork, and before the first claim)
 
     until = time.monotonic() + CLAIMING_SECONDS
-    with lease.Heartbeat(explanations.extend_lease) as heartbeat:
+    with lease.Heartbeat(explanations.KIND.extend_lease) as heartbeat:
         while claim := explanations.claim(**_claimer()):
             heartbeat.keep(claim.lease_token)
             explaining.explain(claim)
             if stopping.value or time.monotonic() > until:
-                queue.ring_to_explain()
+                queue.ring(queue.EXPLAIN)
                 return
 
 
@@ -94,12 +94,12 @@ def explain() -> None:
 def reproduce() -> None:
     """Read again what is to be compared, one after the other, until nothing is."""
     until = time.monotonic() + CLAIMING_SECONDS
-    with lease.Heartbeat(reproductions.extend_lease) as heartbeat:
+    with lease.Heartbeat(reproductions.KIND.extend_lease) as heartbeat:
         while claim := reproductions.claim(**_claimer()):
             heartbeat.keep(claim.lease_token)
             reproducing.reproduce(claim)
             if stopping.value or time.monotonic() > until:
-                queue.ring_to_reproduce()
+                queue.ring(queue.REPRODUCE)
                 return
 
 

@@ -21,7 +21,7 @@ def reproduce(claim: Claim) -> None:
     (outcome,) = inference.read([claim.reading])
     if outcome.result is None:
         attempt = FailedAttempt(outcome.described, outcome.failure or Failure.UNEXPECTED)
-        services.fail_attempt(claim=claim, attempt=attempt)
+        services.KIND.fail_attempt(claim.reproduction_id, claim.lease_token, attempt)
         if outcome.is_unexpected and outcome.error:
             raise outcome.error
         return

@@ -1,13 +1,24 @@
-"""Keeps the triage worker running: `python -m webapp.worker.supervise`.
+"""Keeps a worker running: `python -m webapp.worker.supervise [triage|administration|training]`.
 
-A worker can crash when its broker is killed under it, and one crash must not stop the house.
+A worker can crash when its broker is killed under it, and one crash must not stop the house. Cases
+have a worker of their own; the other two run only when nothing else wants the processor.
 """
 
+import argparse
 import logging
 import sys
 
 from webapp.config import InvalidSettings, Settings
+from webapp.queue import ADMINISTER, ASSESS, EXPLAIN, QUEUES, REPRODUCE, TRAIN
 from webapp.supervise import keep_running
+
+JOBS = {
+    "triage": (ASSESS, EXPLAIN, REPRODUCE),
+    "administration": (ADMINISTER,),
+    "training": (TRAIN,),
+}
+"""What each worker does."""
+IDLE = ("nice", "-n", "19")
 
 # Workers have nothing to tell each other, but the rest of Celery's housekeeping must stay: without
 # heartbeat and remote control too, a worker does not find back to a broker that was away.
@@ -19,6 +30,9 @@ CELERY = [
 
 def main() -> None:
     """Start the worker, and start it again whenever it ends, until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m webapp.worker.supervise", description=__doc__)
+    parser.add_argument("worker", nargs="?", choices=JOBS, default="triage")
+    name = parser.parse_args().worker
     try:
         settings = Settings.from_environment()
     except InvalidSettings as error:
@@ -26,7 +40,14 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    keep_running([*CELERY, "--loglevel", settings.log_level], name="worker")
+    keep_running(command(name, settings), name=f"{name} worker")
+
+
+def command(name: str, settings: Settings) -> list[str]:
+    """How Celery is started for one of the workers."""
+    queues = ",".join(QUEUES[job] for job in JOBS[name])
+    celery = [*CELERY, "--loglevel", settings.log_level, "-Q", queues, "--hostname", f"{name}@%h"]
+    return celery if name == "triage" else [*IDLE, *celery, "--concurrency", "1"]
 
 
 if __name__ == "__main__":

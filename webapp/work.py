@@ -1,0 +1,9 @@
+"""Every kind of work that is claimed row by row, beside the reading of cases."""
+
+from typing import Any
+
+from webapp.assessments.leases import Kind
+from webapp.explanations.services import KIND as EXPLANATIONS
+from webapp.reproductions.services import KIND as REPRODUCTIONS
+
+KINDS: tuple[Kind[Any], ...] = (EXPLANATIONS, REPRODUCTIONS)
