@@ -25,7 +25,8 @@ from webapp.db import db
 from webapp.errors import Conflict, Forbidden, Invalid
 from webapp.guidance.queries import allowance_changes, terms_changes
 from webapp.guidance.services import change_allowance, change_finding
-from webapp.triage.queries import Filters, readings, worklist
+from webapp.triage.filters import Filters
+from webapp.triage.queries import readings, worklist
 
 REASON = "As the department decided."
 

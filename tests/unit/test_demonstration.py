@@ -14,7 +14,8 @@ from webapp.reviews.models import Decision
 from webapp.reviews.queries import latest_reviews
 from webapp.reviews.services import void_demonstration
 from webapp.triage import demonstration
-from webapp.triage.queries import Filters, Scope, worklist
+from webapp.triage.filters import Filters, Scope
+from webapp.triage.queries import worklist
 
 
 @pytest.fixture

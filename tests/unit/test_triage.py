@@ -28,7 +28,8 @@ from webapp.reviews.models import Decision, ReportStatus
 from webapp.reviews.queries import basis
 from webapp.reviews.services import Verdict
 from webapp.triage import queries, services
-from webapp.triage.queries import Count, Filters, Scope, Sort
+from webapp.triage.filters import FEW_CASES, Filters, Scope, Sort, matching_cases, part_of
+from webapp.triage.queries import Count
 from webapp.triage.services import Rereading
 
 
@@ -551,11 +552,11 @@ def sign(actor: User, case: Case, finding_id: int | None = None, reason: str = "
     )
 
 
-@pytest.mark.parametrize("few", [queries.FEW_CASES, 0], ids=["few", "many"])
+@pytest.mark.parametrize("few", [FEW_CASES, 0], ids=["few", "many"])
 def test_what_was_found_and_decided_is_searched(
     clinician: User, people: Any, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(queries, "FEW_CASES", few)
+    monkeypatch.setattr("webapp.triage.filters.FEW_CASES", few)
     colleague = people.user(Role.CLINICIAN, sites=clinician.sites)
     answered, held, agreed, overridden, void = (clinic.send(clinician) for _ in range(5))
     grave, watch = (f.id for f in reversed(answered.reading_task.findings) if f.code != "calm")
@@ -636,7 +637,7 @@ def test_many_cases_with_an_identifier_are_found_as_few_are(
     clinic.send(clinician, identifier="B-1")
     clinic.send(people.clinician(), identifier="A-9")
     few = listed(clinician, identifier="A-")
-    monkeypatch.setattr(queries, "FEW_CASES", 2)
+    monkeypatch.setattr("webapp.triage.filters.FEW_CASES", 2)
     assert listed(clinician, identifier="A-") == few == ids[::-1]
 
 
@@ -733,7 +734,7 @@ def test_an_index_answers_the_worklist_in_its_order(
     clinician: User, filters: dict[str, Any], index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clinic.send(clinician)
-    monkeypatch.setattr(queries, "FEW_CASES", -1)
+    monkeypatch.setattr("webapp.triage.filters.FEW_CASES", -1)
     steps = plan(clinician, Filters(**filters))
     assert index in steps[0]
     assert not [step for step in steps if "TEMP B-TREE" in step or "ix_reviews_" in step]
@@ -756,7 +757,7 @@ def test_an_index_answers_the_worklist_by_due(
     clinician: User, filters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clinic.send(clinician)
-    monkeypatch.setattr(queries, "FEW_CASES", -1)
+    monkeypatch.setattr("webapp.triage.filters.FEW_CASES", -1)
     steps = plan(clinician, Filters(**filters))
     assert [step for step in steps if re.search("ix_assessments_by_(state_|priority_)?due", step)]
     assert not [step for step in steps if "Sort" in step or "TEMP B-TREE" in step]
@@ -765,7 +766,7 @@ def test_an_index_answers_the_worklist_by_due(
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_index_counts_what_waits(clinician: User) -> None:
     clinic.send(clinician)
-    waiting = queries._matching(clinician, Filters(priority=Priority.ROUTINE))
+    waiting = matching_cases(clinician, Filters(priority=Priority.ROUTINE))
     steps = plan_of(queries._count(waiting))
     assert [step for step in steps if "ix_assessments_by_priority" in step]
     assert not [step for step in steps if re.search("Seq Scan|SCAN (assessments|cases)", step)]
@@ -773,7 +774,7 @@ def test_an_index_counts_what_waits(clinician: User) -> None:
 
 def plan(actor: User, filters: Filters) -> list[str]:
     """How the database finds a page."""
-    return plan_of(queries._slice(queries._matching(actor, filters), filters, 0, 26))
+    return plan_of(part_of(matching_cases(actor, filters), filters, 0, 26))
 
 
 def plan_of(statement: sa.Select[int]) -> list[str]:

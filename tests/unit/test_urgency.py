@@ -18,7 +18,7 @@ from webapp.assessments.services import AssessmentResult, ImageResult
 from webapp.cases.models import Case
 from webapp.catalogue.models import Finding, FindingTerms, Priority
 from webapp.triage import queries
-from webapp.triage.queries import Filters
+from webapp.triage.filters import Filters
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 FINDINGS = {

@@ -14,7 +14,7 @@ from webapp.cases.models import Case
 from webapp.db import db
 from webapp.permissions import Scope
 from webapp.triage import queries
-from webapp.triage.forms import WorklistForm
+from webapp.triage.worklist_forms import WorklistForm
 
 PATH = "/api/v1/cases"
 

@@ -21,7 +21,7 @@ from webapp.assessments.models import Assessment
 from webapp.cases.models import Case, Image, Patient
 from webapp.db import db, now
 from webapp.permissions import Role, Scope
-from webapp.triage.forms import NewCaseForm
+from webapp.triage.new_case_forms import NewCaseForm
 
 PATH = "/api/v1/cases"
 GOOD = {"reading_task": "test-task", "identifier": "B-1"}

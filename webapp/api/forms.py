@@ -13,7 +13,7 @@ from webapp.accounts.models import User
 from webapp.api.schemas import NewCase
 from webapp.errors import Invalid
 from webapp.triage import queries
-from webapp.triage.forms import NewCaseForm
+from webapp.triage.new_case_forms import NewCaseForm
 
 PAGE_NAMES = {"site": "site_id"}
 """What the form of the page calls a field otherwise."""

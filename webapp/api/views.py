@@ -32,7 +32,8 @@ from webapp.reviews.models import Decision
 from webapp.reviews.queries import basis, may_see_answer, reviewers
 from webapp.reviews.services import Verdict
 from webapp.triage import queries, services
-from webapp.triage.forms import WorklistForm, filed_elsewhere
+from webapp.triage.forms import filed_elsewhere
+from webapp.triage.worklist_forms import WorklistForm
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 blueprint.register_error_handler(DomainError, refused)

@@ -14,7 +14,7 @@ from webapp.exports.table import as_csv
 from webapp.permissions import Permission, require, signed_in_user
 from webapp.reviews.queries import latest_reviews, may_see_answer, reviewers
 from webapp.triage import queries
-from webapp.triage.forms import WorklistForm
+from webapp.triage.worklist_forms import WorklistForm
 
 blueprint = Blueprint("exports", __name__)
 

@@ -44,17 +44,10 @@ from webapp.reviews.forms import panels
 from webapp.reviews.queries import latest_reviews, reviewers
 from webapp.security import sent_json
 from webapp.triage import demonstration, queries, services
-from webapp.triage.forms import (
-    CorrectionForm,
-    ImageCheck,
-    MoveForm,
-    NewCaseForm,
-    SaveFilterForm,
-    WorklistForm,
-    filed_elsewhere,
-    not_read_again,
-)
+from webapp.triage.forms import CorrectionForm, MoveForm, filed_elsewhere, not_read_again
+from webapp.triage.new_case_forms import ImageCheck, NewCaseForm
 from webapp.triage.told import told_by
+from webapp.triage.worklist_forms import SaveFilterForm, WorklistForm
 
 blueprint = Blueprint("triage", __name__)
 
