@@ -9,7 +9,7 @@ from sqlalchemy.orm import aliased, contains_eager, joinedload
 from webapp.accounts.models import Site, User, UserRole
 from webapp.assessments.models import Assessment, State
 from webapp.assessments.queries import current_assessment
-from webapp.cases.models import Case
+from webapp.cases.models import Case, Particulars, Patient
 from webapp.cases.queries import visible_site_ids
 from webapp.db import db
 from webapp.permissions import Permission, Role
@@ -26,6 +26,8 @@ class Basis:
     """The current one."""
     review: Review | None
     """The latest version."""
+    particulars: Particulars
+    """What is on record of the patient."""
 
     @property
     def has_answer(self) -> bool:
@@ -39,7 +41,8 @@ class Basis:
         if self.assessment is not None:
             number, state = self.assessment.id, self.assessment.state
             stage = "open" if state.is_open else state.value
-        return f"{number} {stage} {self.next_version - 1}"
+        known = f"{self.particulars.birth_year or ''} {self.particulars.sex}"
+        return f"{number} {stage} {self.next_version - 1} {known}"
 
     @property
     def next_version(self) -> int:
@@ -106,7 +109,13 @@ def outcomes(case: Case) -> Sequence[Outcome]:
 
 def basis(case: Case) -> Basis:
     """What a decision on a case would be made on, as it is now."""
-    return Basis(current_assessment(case), latest_reviews([case.id]).get(case.id))
+    on_record = select(Patient.birth_year, Patient.sex).where(Patient.id == case.patient_id)
+    birth_year, sex = db.session.execute(on_record).one()
+    return Basis(
+        current_assessment(case),
+        latest_reviews([case.id]).get(case.id),
+        Particulars(birth_year=birth_year, sex=sex),
+    )
 
 
 def reviews(case: Case) -> Sequence[Review]:
