@@ -180,13 +180,14 @@ def second_reads(case: Case) -> Sequence[SecondRead]:
 def disagreements(*, actor: User) -> Sequence[SecondRead]:
     """Second readings that differ from the decisions that count, the longest-standing first; of
     those that the actor may be told of, and no more than `QUEUE_LENGTH`. An amendment, which may
-    say the same again, settles one."""
+    say the same again, settles one. Cases that only demonstrate need no second reader."""
     found = db.session.scalars(
         select(SecondRead)
         .join(SecondRead.review)
         .join(Review.case)
         .where(
             Case.site_id.in_(visible_site_ids(actor)),
+            Case.is_demonstration.is_(False),
             is_latest(),
             SecondRead.finding_id.is_distinct_from(Review.finding_id),
         )
@@ -208,12 +209,13 @@ def disagreements(*, actor: User) -> Sequence[SecondRead]:
 
 def to_read_again(*, actor: User) -> Sequence[Case]:
     """Signed cases that the actor may read a second time and nobody has, the earliest signed
-    first; no more than `QUEUE_LENGTH`."""
+    first; no more than `QUEUE_LENGTH`. None that only demonstrates."""
     return db.session.scalars(
         select(Case)
         .join(Review, Review.case_id == Case.id)
         .where(
             Case.site_id.in_(visible_site_ids(actor)),
+            Case.is_demonstration.is_(False),
             is_latest(),
             Review.decision != Decision.VOID,
             Review.reviewer_id != actor.id,
