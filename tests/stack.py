@@ -45,8 +45,8 @@ START_SECONDS = 60
 
 T = TypeVar("T")
 
-_made: dict[Path | None, Path] = {}
-"""Instances on SQLite that are migrated and have a bundle installed, to be copied by later ones."""
+_made: dict[tuple[Path, ...], Path] = {}
+"""Instances on SQLite that are migrated and have bundles installed, to be copied by later ones."""
 
 
 class Stuck(AssertionError):
@@ -168,12 +168,13 @@ class Stack:
         self,
         *,
         bundle: Path | None,
+        further_bundles: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
         processes: Sequence[str] = ("broker", "web", "worker", "sweeper"),
         commands: Mapping[str, str] | None = None,
     ) -> None:
-        """`bundle` is installed; `environment` adds settings (DATABASE_URL, BROKER_URL, ...);
-        `commands` replaces lines of the Procfile."""
+        """`bundle` is installed, and so are further ones; `environment` adds settings
+        (DATABASE_URL, BROKER_URL, ...); `commands` replaces lines of the Procfile."""
         self.folder = Path(tempfile.mkdtemp(prefix="firstlook-"))
         self.logs = self.folder / "logs"
         self.port = free_port()
@@ -189,7 +190,7 @@ class Stack:
             "DEVICE": "cpu",
             **(environment or {}),
         }
-        self.bundle = bundle
+        self.bundles = ((bundle,) if bundle else ()) + tuple(further_bundles)
         self.names = list(processes)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log_starts: dict[str, int] = {}
@@ -217,23 +218,23 @@ class Stack:
         self.logs.mkdir()
         self.settings = Settings.from_environment(self.environment)
         if self.settings.database_url:
-            if self.bundle in _made:  # the export is what takes long
-                engines = _made[self.bundle] / self.settings.engines_dir.name
+            if self.bundles in _made:  # the export is what takes long
+                engines = _made[self.bundles] / self.settings.engines_dir.name
                 shutil.copytree(engines, self.settings.engines_dir, dirs_exist_ok=True)
             self._make_instance()
         else:
-            if self.bundle not in _made:
+            if self.bundles not in _made:
                 self._make_instance()
-                _made[self.bundle] = Path(tempfile.mkdtemp(prefix="firstlook-made-"))
-                atexit.register(shutil.rmtree, _made[self.bundle], ignore_errors=True)
-                shutil.copytree(self.settings.instance_dir, _made[self.bundle], dirs_exist_ok=True)
-            shutil.copytree(_made[self.bundle], self.settings.instance_dir, dirs_exist_ok=True)
+                _made[self.bundles] = Path(tempfile.mkdtemp(prefix="firstlook-made-"))
+                atexit.register(shutil.rmtree, _made[self.bundles], ignore_errors=True)
+                shutil.copytree(self.settings.instance_dir, _made[self.bundles], dirs_exist_ok=True)
+            shutil.copytree(_made[self.bundles], self.settings.instance_dir, dirs_exist_ok=True)
         self.app = create_core(self.settings)
 
     def _make_instance(self) -> None:
         self.run("flask", "--app", "wsgi", "db", "upgrade")
-        if self.bundle is not None:
-            self.run("python", "-m", "webapp.worker.install", str(self.bundle))
+        if self.bundles:
+            self.run("python", "-m", "webapp.worker.install", *map(str, self.bundles))
 
     def run(self, *command: str) -> str:
         """Run a command of the project in this instance; returns what it printed."""

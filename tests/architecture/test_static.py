@@ -6,9 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment, nodes
 
 ROOT = Path(__file__).parents[2]
 NAMES = {"Firstlook", "· Firstlook", ", SHA-256"}  # the same in every language
+NAMED_BY_PEOPLE = {"region", "saved", "token"}
+"""What has a name that somebody typed, in whatever language; and sites, and fields of forms."""
 VENDOR = ROOT / "static" / "vendor"
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
@@ -121,3 +124,66 @@ def test_texts_of_templates_go_through_babel() -> None:
         if found:
             bare[by_name(template)] = found
     assert bare == {}
+
+
+def untranslated_names(template: str) -> list[str]:
+    """Names that a template takes as they are stored: those of findings and of reading tasks are
+    English there, and are for the filter `translated`."""
+    tree = Environment().parse(template)
+    filters = list(tree.find_all(nodes.Filter))
+    translated = {id(one.node) for one in filters if one.name == "translated"}
+    for one in filters:
+        if one.name == "map" and one.args and one.args[0].as_const() == "translated":
+            translated.add(id(one.node))
+    mapped = [
+        (one, pair.value.as_const())
+        for one in filters
+        if one.name == "map"
+        for pair in one.kwargs
+        if pair.key == "attribute"
+    ]
+    taken = [(one, dotted(one)) for one in tree.find_all(nodes.Getattr)] + mapped
+    return [
+        path
+        for node, path in taken
+        if path.endswith(".name") and id(node) not in translated and not is_named_by_people(path)
+    ]
+
+
+def dotted(node: nodes.Node) -> str:
+    """What attributes are taken of what, as it is written."""
+    match node:
+        case nodes.Name():
+            return node.name
+        case nodes.Getattr():
+            return f"{dotted(node.node)}.{node.attr}"
+        case nodes.Getitem():
+            return dotted(node.node)
+        case _:
+            return "..."
+
+
+def is_named_by_people(path: str) -> bool:
+    first, owner = path.split(".")[0], path.split(".")[-2]
+    is_field = first == "f" or first.endswith("form")
+    return is_field or owner.endswith("site") or owner in NAMED_BY_PEOPLE
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=by_name)
+def test_names_of_findings_and_reading_tasks_are_translated(template: Path) -> None:
+    assert untranslated_names(template.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "names"),
+    [
+        ("{{ case.reading_task.name }}", ["case.reading_task.name"]),
+        ("{{ _('%(name)s', name=finding.name) }}", ["finding.name"]),
+        ("{{ findings[0].name | upper }}", ["findings.name"]),
+        ("{{ said | map(attribute='finding.name') | join }}", ["finding.name"]),
+        ("{{ said | map(attribute='finding.name') | map('translated') | join }}", []),
+        ("{{ finding.name | translated if finding else site.name }}", []),
+    ],
+)
+def test_a_name_that_is_shown_as_it_is_stored_is_found(template: str, names: list[str]) -> None:
+    assert untranslated_names(template) == names

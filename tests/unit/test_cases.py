@@ -16,7 +16,7 @@ from tests.conftest import People
 from webapp import imaging, storage
 from webapp.accounts.models import Site, User
 from webapp.cases import queries, services
-from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.cases.models import Case, Image, Particulars, Patient, Sex
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
@@ -84,8 +84,8 @@ def correct(ward: Ward, patient: Patient, birth_year: int | None, sex: Sex) -> S
     return services.correct_patient(
         actor=ward.clinician,
         patient=patient,
-        shown=services.Particulars.of(patient),
-        corrected=services.Particulars(birth_year=birth_year, sex=sex),
+        shown=Particulars.of(patient),
+        corrected=Particulars(birth_year=birth_year, sex=sex),
     )
 
 
@@ -114,7 +114,7 @@ def test_other_particulars_are_refused_and_change_nothing(
     with pytest.raises(Conflict) as conflict:
         ward.patient(**changes)
     assert conflict.value.reason == "patient_differs"
-    on_record = services.Particulars(birth_year=1960, sex=Sex.FEMALE)
+    on_record = Particulars(birth_year=1960, sex=Sex.FEMALE)
     assert conflict.value.facts == {"on_record": on_record}
     db.session.expire_all()
     assert (patient.birth_year, patient.sex) == (1960, Sex.FEMALE)
@@ -130,7 +130,9 @@ def test_what_was_not_on_record_is_added(ward: Ward) -> None:
     patient = ward.patient(birth_year=None, sex=Sex.UNKNOWN)
     with transaction():
         ward.patient(birth_year=1960, sex=Sex.UNKNOWN)
-        changed = services.complete_patient(patient=patient, birth_year=1960, sex=Sex.UNKNOWN)
+        changed = services.complete_patient(
+            actor=ward.clinician, patient=patient, birth_year=1960, sex=Sex.UNKNOWN
+        )
     assert changed == ["birth_year"]
     db.session.expire_all()
     assert (patient.birth_year, patient.sex) == (1960, Sex.UNKNOWN)
@@ -197,13 +199,13 @@ def test_a_correction_of_what_has_changed_meanwhile_is_refused(ward: Ward) -> No
         elsewhere.execute(sa.update(Patient).values(birth_year=1955))
     with pytest.raises(Conflict) as conflict:
         correct(ward, patient, 1961, Sex.FEMALE)
-    on_record = services.Particulars(birth_year=1955, sex=Sex.FEMALE)
+    on_record = Particulars(birth_year=1955, sex=Sex.FEMALE)
     assert (conflict.value.reason, conflict.value.facts) == (
         "patient_changed",
         {"on_record": on_record},
     )
     db.session.expire_all()
-    assert services.Particulars.of(patient) == on_record
+    assert Particulars.of(patient) == on_record
 
 
 # Filing a case
@@ -273,7 +275,7 @@ def test_a_case_that_fails_leaves_neither_case_nor_image(ward: Ward) -> None:
 def attempts(actor: User, ward: Ward, case: Case) -> list[Callable[[], object]]:
     """All that needs the right to see, or to change, what is at a ward."""
     image = case.images[0]
-    particulars = services.Particulars(birth_year=1960, sex=Sex.FEMALE)
+    particulars = Particulars(birth_year=1960, sex=Sex.FEMALE)
     stranger = Ward(site=ward.site, clinician=actor, task=ward.task)
     return [
         lambda: queries.get_case(actor=actor, case_id=case.id),

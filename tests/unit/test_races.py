@@ -18,8 +18,7 @@ from webapp.assessments import services
 from webapp.assessments.models import Assessment, Failure, State
 from webapp.assessments.queries import current_assessment
 from webapp.audit import AuditEvent
-from webapp.cases.models import Case, Patient, Sex
-from webapp.cases.services import Particulars
+from webapp.cases.models import Case, Particulars, Patient, Sex
 from webapp.db import db
 from webapp.triage.services import correct_patient
 from webapp.worker import inference

@@ -16,11 +16,10 @@ from webapp import audit, queue
 from webapp.accounts.models import User
 from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, State
-from webapp.cases.models import Case, Image, Patient, Sex
-from webapp.cases.queries import get_patient
-from webapp.cases.services import Particulars
+from webapp.cases.models import Case, Image, Particulars, Patient, Sex
+from webapp.cases.queries import corrections, get_patient, particulars_at
 from webapp.catalogue.models import Priority
-from webapp.db import Base, db, now
+from webapp.db import Base, db, now, transaction
 from webapp.errors import Conflict, NotFound
 from webapp.permissions import Role
 from webapp.reviews import services as reviews
@@ -808,3 +807,54 @@ def test_everything_there_is_of_a_case(clinician: User) -> None:
     assert db.session.scalars(sa.select(Image)).one().case_id == case.id
     assert case.submitted_at <= now() + dt.timedelta(seconds=1)
     assert isinstance(case, Case)
+
+
+def test_what_was_on_record_before_is_kept(clinician: User) -> None:
+    case = clinic.send(clinician, identifier="A1", sex=Sex.FEMALE)
+    blank, filled_in, corrected = (
+        Particulars(birth_year=year, sex=Sex.FEMALE) for year in (None, 1980, 1981)
+    )
+    clinic.send(clinician, identifier="A1", birth_year=1980)
+    correct(clinician, case, 1981, Sex.FEMALE)
+    correct(clinician, case, 1981, Sex.FEMALE)
+    kept = corrections(case.patient)
+    assert [(one.former, one.corrected) for one in kept] == [
+        (blank, filled_in),
+        (filled_in, corrected),
+    ]
+    assert {one.by for one in kept} == {clinician}
+    for statement in (
+        "UPDATE former_particulars SET birth_year = 1990",
+        "DELETE FROM former_particulars",
+    ):
+        with pytest.raises(sa.exc.DatabaseError, match="are kept as they were"), transaction():
+            db.session.execute(sa.text(statement))
+
+
+def test_a_signed_decision_keeps_the_particulars_until_it_is_amended(clinician: User) -> None:
+    case = clinic.send(clinician, birth_year=1980)
+    clinic.read(case)
+    before, shown = Particulars.of(case.patient), basis(case).mark
+    uncertain = Verdict(decision=Decision.UNCERTAIN, reason="corrected")
+    first = reviews.sign(actor=clinician, case=case, verdict=uncertain, shown=shown, form_token="1")
+    correct(clinician, case, 1990, Sex.MALE)
+    clinic.read(case)
+    after = Particulars.of(case.patient)
+    assert particulars_at(case.patient, first.signed_at) == before
+    assert before.age_in(case) == case.submitted_at.year - 1980
+    second = reviews.sign(
+        actor=clinician, case=case, verdict=uncertain, shown=basis(case).mark, form_token="2"
+    )
+    assert particulars_at(case.patient, second.signed_at) == after
+    assert after.age_in(case) == case.age_at_acquisition_years == case.submitted_at.year - 1990
+
+
+def test_nobody_signs_on_particulars_that_were_corrected_meanwhile(clinician: User) -> None:
+    clinic.serve(encoding_version="none")  # the reading stays: only the particulars differ
+    case = clinic.send(clinician, birth_year=1980)
+    clinic.read(case)
+    shown = basis(case).mark
+    correct(clinician, case, 1990)
+    uncertain = Verdict(decision=Decision.UNCERTAIN)
+    with pytest.raises(Conflict, match="changed"):
+        reviews.sign(actor=clinician, case=case, verdict=uncertain, shown=shown, form_token="1")

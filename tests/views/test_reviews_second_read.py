@@ -83,6 +83,17 @@ def test_a_difference_is_in_the_queue_until_the_decision_is_amended(
     assert len(record("review.second_read")) == 1
 
 
+def test_a_case_that_only_demonstrates_waits_for_no_second_reader(
+    app: Flask, desk: Browser, lectern: Browser, case: Case, path: str
+) -> None:
+    with app.app_context():
+        db.session.get_one(Case, case.id).is_demonstration = True
+        db.session.commit()
+    assert f'href="/cases/{case.id}"' not in lectern.get("/second-reads").text
+    assert lectern.post(path, GOOD).status_code == 303
+    assert "No disagreements" in desk.get("/second-reads").text
+
+
 def test_the_same_again_is_one_reading_and_another_is_refused(
     app: Flask, lectern: Browser, path: str
 ) -> None:

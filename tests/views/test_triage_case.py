@@ -9,8 +9,7 @@ from ml.gates import Reason
 from tests import clinic
 from tests.conftest import Browser
 from webapp.accounts.models import User
-from webapp.cases.models import Case, Patient, Sex
-from webapp.cases.services import Particulars
+from webapp.cases.models import Case, Particulars, Patient, Sex
 from webapp.db import db, now
 from webapp.registry.models import ModelVersion
 from webapp.rendering import abstention, abstention_advice

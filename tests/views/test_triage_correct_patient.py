@@ -1,9 +1,11 @@
+import io
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
+from pypdf import PdfReader
 
 from tests import clinic
 from tests.conftest import Browser
@@ -146,3 +148,44 @@ def test_what_is_of_others_is_not_there(app: Flask, stranger: Browser, case: Cas
 def test_a_form_of_another_site_is_refused(app: Flask, desk: Browser, case: Case) -> None:
     assert desk.client.post(f"/patients/{case.patient_id}", data=GOOD).status_code == 400
     assert on_record(app, case) == (1980, Sex.UNKNOWN)
+
+
+def sign(desk: Browser, case: Case, **said: str) -> None:
+    """Say on the case's page that one is uncertain."""
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    form = page.partition(f'action="/cases/{case.id}/reviews"')[2].partition("</form>")[0]
+    hidden = re.findall(r'<input name="(form_token|shown)" type="hidden" value="([^"]*)"', form)
+    sent = dict(hidden) | {"decision": "uncertain"} | said
+    assert desk.post(f"/cases/{case.id}/reviews", sent).status_code == 303
+
+
+def report(desk: Browser, case: Case) -> str:
+    (page,) = PdfReader(io.BytesIO(desk.get(f"/cases/{case.id}/report.pdf").data)).pages
+    return " ".join(page.extract_text().split())
+
+
+def test_a_signed_case_and_its_report_show_what_was_signed_and_what_was_corrected(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case)
+    sign(desk, case)
+    desk.post(f"/patients/{case.patient_id}", GOOD)
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    head = page.partition('class="page-head__lead">')[2].partition("</p>")[0]
+    correction = f"born 1980, sex Unknown → born 1990, sex Female, by {clinician.full_name},"
+    assert "Sex unknown, born 1980" in head
+    assert correction in page
+    assert "signed when another birth year or sex was on record" in page
+    assert correction in said(desk, case)
+    assert "Born in 1980 Sex unknown" in report(desk, case)
+    assert "Corrected since born 1990, sex Female" in report(desk, case)
+
+    sign(desk, case, reason="corrected")
+    page = desk.get(f"/cases/{case.id}").get_data(as_text=True)
+    head = page.partition('class="page-head__lead">')[2].partition("</p>")[0]
+    assert "Female, born 1990" in head
+    assert correction in page
+    assert "signed when another birth year or sex was on record" not in page
+    assert "Born in 1990 Sex Female" in report(desk, case)
+    assert "Corrected since" not in report(desk, case)

@@ -11,8 +11,8 @@ from werkzeug.datastructures import FileStorage
 
 from webapp import imaging
 from webapp.assessments.models import AssessedImage, Assessment, Failure, State
+from webapp.cases.models import OLDEST_YEARS, Laterality, Sex, Side
 from webapp.cases.models import Case as CaseRow
-from webapp.cases.models import Laterality, Sex, Side
 from webapp.cases.services import FIRST_BIRTH_YEAR
 from webapp.catalogue.models import Priority
 from webapp.exports.table import facts
@@ -24,7 +24,7 @@ from webapp.reviews.queries import Basis
 from webapp.reviews.services import TEXT_LENGTH_MAX
 from webapp.triage.filters import Scope, Sort
 from webapp.triage.forms import IDENTIFIER_LENGTH
-from webapp.triage.new_case_forms import NOTE_LENGTH, OLDEST_YEARS
+from webapp.triage.new_case_forms import NOTE_LENGTH
 from webapp.triage.queries import MAX_PAGE_NUMBER, Page, Row
 
 Picture = Annotated[InstanceOf[FileStorage], WithJsonSchema({"type": "string", "format": "binary"})]

@@ -1,8 +1,11 @@
-"""Patients, cases, images, and which patient a case was filed for before."""
+"""Patients, cases, images, and what was on record before: of a patient, and of whom a case was."""
 
 import datetime as dt
 import enum
+from dataclasses import dataclass
+from typing import Self
 
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import (
     JSON,
@@ -20,6 +23,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from webapp.accounts.models import Site, User
 from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.db import Base, value_enum
+
+OLDEST_YEARS = 130
 
 
 class Sex(enum.StrEnum):
@@ -86,6 +91,54 @@ class Patient(Base):
     cases: Mapped[list["Case"]] = relationship(
         back_populates="patient", order_by="Case.submitted_at.desc()", viewonly=True
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Particulars:
+    """What is on record of a patient, beside who they are."""
+
+    birth_year: int | None
+    sex: Sex
+
+    @classmethod
+    def of(cls, known: "Patient | FormerParticulars") -> Self:
+        return cls(birth_year=known.birth_year, sex=known.sex)
+
+    @property
+    def in_words(self) -> str:
+        return _(
+            "born %(year)s, sex %(sex)s",
+            year=self.birth_year or _("unknown"),
+            sex=self.sex.label,
+        )
+
+    def age_at(self, moment: dt.datetime) -> int | None:
+        """Years of age at a moment, as far as a birth year tells."""
+        if self.birth_year is None or not 0 <= moment.year - self.birth_year <= OLDEST_YEARS:
+            return None
+        return moment.year - self.birth_year
+
+    def age_in(self, case: "Case") -> int | None:
+        """Years of age when the images of a case were taken, if these are its patient's."""
+        if case.age_is_derived:
+            return self.age_at(case.submitted_at)
+        return case.age_at_acquisition_years
+
+
+class FormerParticulars(Base):
+    """What was on record of a patient until somebody corrected it; the database lets nobody change
+    or remove it."""
+
+    __tablename__ = "former_particulars"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"), index=True)
+    birth_year: Mapped[int | None]
+    sex: Mapped[Sex] = mapped_column(value_enum(Sex))
+    corrected_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    corrected_at: Mapped[dt.datetime]
+
+    corrected_by: Mapped[User] = relationship()
 
 
 class Side(enum.StrEnum):

@@ -1,13 +1,23 @@
 """Patients, cases and images, as far as the one who asks may see them."""
 
+import datetime as dt
 import unicodedata
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from webapp.accounts.models import User
-from webapp.cases.models import Case, CaseMove, Image, Patient, Region
+from webapp.cases.models import (
+    Case,
+    CaseMove,
+    FormerParticulars,
+    Image,
+    Particulars,
+    Patient,
+    Region,
+)
 from webapp.db import db
 from webapp.errors import NotFound
 from webapp.permissions import Permission
@@ -146,6 +156,37 @@ def moves(case: Case) -> Sequence[CaseMove]:
             joinedload(CaseMove.moved_by),
         )
     ).all()
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One change of what is on record of a patient."""
+
+    former: Particulars
+    corrected: Particulars
+    by: User
+    at: dt.datetime
+
+
+def corrections(patient: Patient) -> Sequence[Correction]:
+    """How the particulars of a patient were corrected, the earliest first."""
+    replaced = db.session.scalars(
+        select(FormerParticulars)
+        .where(FormerParticulars.patient_id == patient.id)
+        .order_by(FormerParticulars.id)
+        .options(joinedload(FormerParticulars.corrected_by))
+    ).all()
+    known = [*map(Particulars.of, replaced), Particulars.of(patient)]
+    return [
+        Correction(former, corrected, row.corrected_by, row.corrected_at)
+        for row, former, corrected in zip(replaced, known, known[1:], strict=False)
+    ]
+
+
+def particulars_at(patient: Patient, moment: dt.datetime) -> Particulars:
+    """What was on record of a patient at a moment."""
+    later = (one.former for one in corrections(patient) if one.at >= moment)
+    return next(later, Particulars.of(patient))
 
 
 def images_filed_elsewhere(

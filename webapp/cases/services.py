@@ -1,10 +1,8 @@
 """Registering patients and filing cases."""
 
-import datetime as dt
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -15,8 +13,10 @@ from webapp.cases import queries
 from webapp.cases.models import (
     Case,
     CaseMove,
+    FormerParticulars,
     Image,
     Laterality,
+    Particulars,
     Patient,
     Region,
     Sex,
@@ -47,18 +47,6 @@ class NewImage:
     notices: tuple[str, ...]
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Particulars:
-    """What is on record of a patient, beside who they are."""
-
-    birth_year: int | None
-    sex: Sex
-
-    @classmethod
-    def of(cls, patient: Patient) -> Self:
-        return cls(birth_year=patient.birth_year, sex=patient.sex)
 
 
 def store_image(*, cleaned: CleanImage, original_file_name: str) -> NewImage:
@@ -105,12 +93,15 @@ def find_or_create_patient(
     return patient
 
 
-def complete_patient(*, patient: Patient, birth_year: int | None, sex: Sex) -> Sequence[str]:
+def complete_patient(
+    *, actor: User, patient: Patient, birth_year: int | None, sex: Sex
+) -> Sequence[str]:
     """Add to a held patient what was not on record yet; what was left blank says nothing.
 
     Returns, and leaves to its caller, what `correct_patient` does.
     """
     return _change(
+        actor,
         patient,
         Particulars(
             birth_year=patient.birth_year if birth_year is None else birth_year,
@@ -123,7 +114,7 @@ def correct_patient(
     *, actor: User, patient: Patient, shown: Particulars, corrected: Particulars
 ) -> Sequence[str]:
     """Change what is on record of a patient, and the ages that follow from it; returns the names
-    of the particulars that changed.
+    of the particulars that changed. What was on record before is kept.
 
     The caller has the cases read anew and then records the change, all in one transaction: whoever
     has begun to write the record must not wait for a row that a worker holds.
@@ -140,7 +131,7 @@ def correct_patient(
         on_record = Particulars.of(patient)
         if on_record != shown:
             raise Conflict("patient_changed", on_record=on_record)
-        return _change(patient, corrected)
+        return _change(actor, patient, corrected)
 
 
 def create_case(
@@ -175,7 +166,7 @@ def create_case(
             site_id=patient.site_id,
             reading_task=reading_task,
             priority=priority,
-            age_at_acquisition_years=_age(patient.birth_year, moment)
+            age_at_acquisition_years=Particulars.of(patient).age_at(moment)
             if age_at_acquisition_years is None
             else age_at_acquisition_years,
             age_is_derived=age_at_acquisition_years is None,
@@ -244,7 +235,7 @@ def move_case(
         case.patient = patient
         case.region = None  # it is the other one's; nobody has said which of this one's it is
         if case.age_is_derived:
-            case.age_at_acquisition_years = _age(patient.birth_year, case.submitted_at)
+            case.age_at_acquisition_years = Particulars.of(patient).age_at(case.submitted_at)
         db.session.flush()
     return move
 
@@ -379,23 +370,26 @@ def _check_agrees(patient: Patient, birth_year: int | None, sex: Sex) -> None:
         raise Conflict("patient_differs", on_record=on_record)
 
 
-def _change(patient: Patient, new: Particulars) -> Sequence[str]:
+def _change(actor: User, patient: Patient, new: Particulars) -> Sequence[str]:
     changed = [
         name for name in ("birth_year", "sex") if getattr(patient, name) != getattr(new, name)
     ]
+    if not changed:
+        return changed
+    former = FormerParticulars(
+        patient_id=patient.id,
+        birth_year=patient.birth_year,
+        sex=patient.sex,
+        corrected_by=actor,
+        corrected_at=now(),
+    )
+    db.session.add(former)
     patient.birth_year, patient.sex = new.birth_year, new.sex
     if "birth_year" in changed:
         derived = select(Case).where(Case.patient_id == patient.id, Case.age_is_derived)
         for case in db.session.scalars(derived):
-            case.age_at_acquisition_years = _age(new.birth_year, case.submitted_at)
+            case.age_at_acquisition_years = new.age_at(case.submitted_at)
     return changed
-
-
-def _age(birth_year: int | None, moment: dt.datetime) -> int | None:
-    """Years of age at a moment, as far as a birth year tells."""
-    if birth_year is None or not 0 <= moment.year - birth_year <= 130:
-        return None
-    return moment.year - birth_year
 
 
 def _filed(image: NewImage, position: int) -> Image:

@@ -14,7 +14,8 @@ from PIL import Image
 from webapp import storage
 from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, State
-from webapp.cases.models import Case, Sex
+from webapp.cases.models import Case, Particulars, Sex
+from webapp.cases.queries import particulars_at
 from webapp.catalogue.wording import translated
 from webapp.db import now
 from webapp.rendering import (
@@ -45,7 +46,7 @@ def report(case: Case, assessment: Assessment, review: Review | None, *, made_by
     """The page as PDF, of what is known now: unsigned, it says that it is preliminary."""
     page = _Page()
     page.title_line(case, review)
-    page.picture_and_particulars(case, _meant(assessment))
+    page.picture_and_particulars(case, _meant(assessment), review)
     page.answer(case, assessment)
     page.decision(review)
     page.origin(assessment)
@@ -78,7 +79,9 @@ class _Page(FPDF):
         self._words(" · ".join(map(str, parts)), 11)
         self.ln(3)
 
-    def picture_and_particulars(self, case: Case, meant: AssessedImage) -> None:
+    def picture_and_particulars(
+        self, case: Case, meant: AssessedImage, review: Review | None
+    ) -> None:
         """The image that the answer is of, with the patient's particulars beside it."""
         top = self.get_y()
         self.image(
@@ -92,7 +95,7 @@ class _Page(FPDF):
         )
         self.set_left_margin(MARGIN_MM + PICTURE_MM + 8)
         self.set_y(top)
-        for name, value in _particulars(case):
+        for name, value in _particulars(case, review):
             self._words(name, 8, grey=GREY)
             self._words(value, 10, lines=2)
             self.ln(1)
@@ -199,21 +202,26 @@ class _Page(FPDF):
             self.cell(0, height, line, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
-def _particulars(case: Case) -> list[tuple[str, str]]:
+def _particulars(case: Case, review: Review | None) -> list[tuple[str, str]]:
+    """What is signed was signed with what was on record then."""
     patient = case.patient
+    on_record = Particulars.of(patient)
+    known = particulars_at(patient, review.signed_at) if review else on_record
     unknown = _("unknown")
-    age = case.age_at_acquisition_years
+    age = known.age_in(case)
     said = [
         (_("Patient"), patient.identifier),
         (_("Site"), patient.site.name),
-        (_("Born in"), str(patient.birth_year or unknown)),
-        (_("Sex"), unknown if patient.sex is Sex.UNKNOWN else str(patient.sex.label)),
+        (_("Born in"), str(known.birth_year or unknown)),
+        (_("Sex"), unknown if known.sex is Sex.UNKNOWN else str(known.sex.label)),
         (_("Age at acquisition"), unknown if age is None else str(age)),
         (_("Submitted"), exact_moment(case.submitted_at)),
         (_("Images"), str(len(case.images))),
     ]
     if case.body_site:
         said.insert(5, (_("Body site"), translated(case.body_site)))
+    if known != on_record:
+        said.append((_("Corrected since"), on_record.in_words))
     if case.note:
         said.append((_("Note"), case.note))
     return said

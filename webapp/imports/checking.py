@@ -7,7 +7,7 @@ from typing import Any
 
 from webapp import imaging
 from webapp.accounts.models import User
-from webapp.cases.models import Laterality, Patient, Sex
+from webapp.cases.models import OLDEST_YEARS, Laterality, Patient, Sex
 from webapp.cases.queries import find_patient, images_filed_elsewhere, normal_identifier
 from webapp.cases.services import FIRST_BIRTH_YEAR, plain_text, store_image
 from webapp.catalogue.models import Priority, ReadingTask
@@ -21,7 +21,6 @@ from webapp.triage.told import Told, told_by
 
 IDENTIFIER_LENGTH = Patient.identifier.type.length
 NOTE_LENGTH = 4000
-OLDEST_YEARS = 130
 
 _SEXES = {"f": Sex.FEMALE, "m": Sex.MALE, "o": Sex.OTHER, "u": Sex.UNKNOWN}
 _SIDES = {"l": Laterality.LEFT, "r": Laterality.RIGHT, "u": Laterality.UNKNOWN}

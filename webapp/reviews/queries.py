@@ -9,7 +9,7 @@ from sqlalchemy.orm import aliased, contains_eager, joinedload
 from webapp.accounts.models import Site, User, UserRole
 from webapp.assessments.models import Assessment, State
 from webapp.assessments.queries import current_assessment
-from webapp.cases.models import Case
+from webapp.cases.models import Case, Particulars, Patient
 from webapp.cases.queries import visible_site_ids
 from webapp.db import db
 from webapp.permissions import Permission, Role
@@ -26,6 +26,8 @@ class Basis:
     """The current one."""
     review: Review | None
     """The latest version."""
+    particulars: Particulars
+    """What is on record of the patient."""
 
     @property
     def has_answer(self) -> bool:
@@ -39,7 +41,8 @@ class Basis:
         if self.assessment is not None:
             number, state = self.assessment.id, self.assessment.state
             stage = "open" if state.is_open else state.value
-        return f"{number} {stage} {self.next_version - 1}"
+        known = f"{self.particulars.birth_year or ''} {self.particulars.sex}"
+        return f"{number} {stage} {self.next_version - 1} {known}"
 
     @property
     def next_version(self) -> int:
@@ -106,7 +109,13 @@ def outcomes(case: Case) -> Sequence[Outcome]:
 
 def basis(case: Case) -> Basis:
     """What a decision on a case would be made on, as it is now."""
-    return Basis(current_assessment(case), latest_reviews([case.id]).get(case.id))
+    on_record = select(Patient.birth_year, Patient.sex).where(Patient.id == case.patient_id)
+    birth_year, sex = db.session.execute(on_record).one()
+    return Basis(
+        current_assessment(case),
+        latest_reviews([case.id]).get(case.id),
+        Particulars(birth_year=birth_year, sex=sex),
+    )
 
 
 def reviews(case: Case) -> Sequence[Review]:
@@ -171,13 +180,14 @@ def second_reads(case: Case) -> Sequence[SecondRead]:
 def disagreements(*, actor: User) -> Sequence[SecondRead]:
     """Second readings that differ from the decisions that count, the longest-standing first; of
     those that the actor may be told of, and no more than `QUEUE_LENGTH`. An amendment, which may
-    say the same again, settles one."""
+    say the same again, settles one. Cases that only demonstrate need no second reader."""
     found = db.session.scalars(
         select(SecondRead)
         .join(SecondRead.review)
         .join(Review.case)
         .where(
             Case.site_id.in_(visible_site_ids(actor)),
+            Case.is_demonstration.is_(False),
             is_latest(),
             SecondRead.finding_id.is_distinct_from(Review.finding_id),
         )
@@ -199,12 +209,13 @@ def disagreements(*, actor: User) -> Sequence[SecondRead]:
 
 def to_read_again(*, actor: User) -> Sequence[Case]:
     """Signed cases that the actor may read a second time and nobody has, the earliest signed
-    first; no more than `QUEUE_LENGTH`."""
+    first; no more than `QUEUE_LENGTH`. None that only demonstrates."""
     return db.session.scalars(
         select(Case)
         .join(Review, Review.case_id == Case.id)
         .where(
             Case.site_id.in_(visible_site_ids(actor)),
+            Case.is_demonstration.is_(False),
             is_latest(),
             Review.decision != Decision.VOID,
             Review.reviewer_id != actor.id,

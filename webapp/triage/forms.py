@@ -20,9 +20,9 @@ from wtforms import (
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional, StopValidation, ValidationError
 
-from webapp.cases.models import Case, Image, Patient, Sex
+from webapp.cases.models import Case, Image, Particulars, Patient, Sex
 from webapp.cases.queries import normal_identifier
-from webapp.cases.services import FIRST_BIRTH_YEAR, Particulars, plain_text
+from webapp.cases.services import FIRST_BIRTH_YEAR, plain_text
 from webapp.db import now
 from webapp.errors import Conflict
 from webapp.reviews.forms import review_in_words
@@ -147,8 +147,8 @@ class CorrectionForm(PatientForm):
             _(
                 "Someone has changed this patient meanwhile. On record now: %(recorded)s."
                 " You entered: %(entered)s. Save again to keep what you entered.",
-                recorded=_in_words(on_record),
-                entered=_in_words(self.corrected()),
+                recorded=on_record.in_words,
+                entered=self.corrected().in_words,
             )
         )
         self._show(on_record)
@@ -268,11 +268,3 @@ def filed_elsewhere(image: Image) -> str:
 def not_read_again(conflict: Conflict) -> str:
     """A sentence on why a case is not read again."""
     return str(_NOT_READ_AGAIN[conflict.reason])
-
-
-def _in_words(particulars: Particulars) -> str:
-    return _(
-        "born %(year)s, sex %(sex)s",
-        year=particulars.birth_year or _("unknown"),
-        sex=particulars.sex.label,
-    )

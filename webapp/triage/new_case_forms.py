@@ -28,9 +28,8 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional, Val
 
 from webapp import imaging
 from webapp.accounts.models import Site, User
-from webapp.cases.models import Image, Laterality, Patient, Region, Sex
+from webapp.cases.models import OLDEST_YEARS, Image, Laterality, Particulars, Patient, Region, Sex
 from webapp.cases.queries import normal_identifier, regions_of
-from webapp.cases.services import Particulars
 from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.catalogue.wording import translated
 from webapp.db import now
@@ -51,7 +50,6 @@ from webapp.triage.forms import (
 from webapp.triage.services import Submission, Upload
 from webapp.triage.told import told_by
 
-OLDEST_YEARS = 130
 NOTE_LENGTH = 4000
 
 _SHA256 = re.compile("[0-9a-f]{64}")

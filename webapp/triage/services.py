@@ -13,9 +13,9 @@ from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, Purpose
 from webapp.assessments.queries import current_assessment
 from webapp.cases import services as cases
-from webapp.cases.models import Case, CaseMove, Image, Laterality, Patient, Sex
+from webapp.cases.models import Case, CaseMove, Image, Laterality, Particulars, Patient, Sex
 from webapp.cases.queries import images_filed_elsewhere, normal_identifier, region_key
-from webapp.cases.services import NewImage, Particulars, plain_text
+from webapp.cases.services import NewImage, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
@@ -141,7 +141,8 @@ def correct_patient(
     unless by a model that uses none: its answer would be the same.
 
     An age that was worked out from the birth year is worked out again. Answers given before are
-    kept as they were.
+    kept as they were, and so is what was on record: a signed decision and its report go on showing
+    what they were signed with, until an amendment is signed with what is on record then.
 
     Raises:
         NotFound: the patient is not at a site of the actor.
@@ -310,7 +311,7 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
             sex=submission.sex,
         )
         filled_in = cases.complete_patient(
-            patient=patient, birth_year=submission.birth_year, sex=submission.sex
+            actor=actor, patient=patient, birth_year=submission.birth_year, sex=submission.sex
         )
         if filled_in:
             _read_anew(Case.patient_id == patient.id)

@@ -21,14 +21,16 @@ from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
 from webapp.assessments.models import Assessment
-from webapp.cases.models import Case, Patient, Region
+from webapp.cases.models import Case, Particulars, Patient, Region
 from webapp.cases.queries import (
+    corrections,
     get_case,
     get_image,
     get_patient,
     get_region,
     images_filed_elsewhere,
     moves,
+    particulars_at,
     regions_of,
 )
 from webapp.config import current_settings
@@ -41,6 +43,7 @@ from webapp.registry.queries import champion
 from webapp.rendering import fragment, stored_picture
 from webapp.reproductions.queries import of_assessments as reproductions_of
 from webapp.reviews.forms import panels
+from webapp.reviews.models import Review
 from webapp.reviews.queries import latest_reviews, reviewers
 from webapp.security import sent_json
 from webapp.triage import demonstration, queries, services
@@ -246,6 +249,7 @@ def case(case_id: int) -> ResponseReturnValue:
     case = get_case(actor=signed_in_user(), case_id=case_id)
     readings = queries.readings(case)
     assessment, *history = readings
+    decisions = panels(actor=signed_in_user(), case=case)
     audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
     return render_template(
         "triage/case.html",
@@ -257,7 +261,9 @@ def case(case_id: int) -> ResponseReturnValue:
         history=history,
         moves=moves(case),
         todays_model=champion(case.reading_task_id),
-        panels=panels(actor=signed_in_user(), case=case),
+        panels=decisions,
+        particulars=_particulars(case, decisions.basis.review),
+        corrections=[one for one in corrections(case.patient) if one.at > case.submitted_at],
         asks_body_site=case.reading_task_id in queries.body_sites(),
         region_form=RegionForm(case) if case.reading_task.region_kind else None,
         known_regions=[
@@ -401,6 +407,14 @@ def correct_patient(patient_id: int) -> ResponseReturnValue:
     return redirect(url_for("triage.patient", patient_id=patient.id), 303)
 
 
+def _particulars(case: Case, review: Review | None) -> Particulars:
+    """What the page of a case says of its patient: what the decision that counts was signed with,
+    whatever was corrected since."""
+    if review is None:
+        return Particulars.of(case.patient)
+    return particulars_at(case.patient, review.signed_at)
+
+
 def _row(assessment: Assessment) -> queries.Row:
     """How a case with this reading stands in the worklist."""
     return queries.as_rows(actor=signed_in_user(), readings=[assessment])[0]
@@ -488,6 +502,7 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
         "triage/patient.html",
         patient=patient,
         cases=cases,
+        corrections=corrections(patient),
         groups=queries.by_region(cases) if is_grouped else {None: cases},
         is_grouped=is_grouped,
         form=form,
