@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ml import bundle as bundles
 from ml import predictor as predictors
-from ml import samples
+from ml import reference, samples
 from ml.bundle import Bundle
 from ml.calibration import (
     Calibration,
@@ -134,6 +134,9 @@ def assemble(
         threads = torch.get_num_threads()
         predictor = predictors.load(path, device="cpu", cache_dir=Path(cache), threads=threads)
     answers = assess(predictor, manifest, test)
+    files = set(tune.files)
+    tuned_on = [record for record in manifest.records if record.file in files]
+    reference.write(path / reference.FILE, reference.make(predictor, manifest, tuned_on))
     figures = report(facts, test, answers)
     write_predictions(path.parent / "predictions.csv", task.codes, test, answers)
     headline = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")

@@ -40,6 +40,24 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
+class Measures:
+    """What light and focus make of a picture, in three numbers."""
+
+    brightness: float
+    """Mean of the framed picture's values of 0 to 255."""
+    contrast: float
+    """Standard deviation of the whole picture's grey values of 0 to 255."""
+    sharpness: float
+    """As ``sharpness`` measures it."""
+
+
+def measure(image: Image.Image, frame: Pixels) -> Measures:
+    """Measure a picture. ``frame`` is what the network is fed of it: (side, side, channels)."""
+    grey = np.asarray(image.convert("L"), dtype=np.float32)
+    return Measures(float(frame.mean()), float(grey.std()), sharpness(frame))
+
+
+@dataclass(frozen=True)
 class Abstention:
     """The limits of the gates, stored in the bundle."""
 
@@ -60,21 +78,20 @@ class Abstention:
     strangeness_above: float | None = None
     """Largest accepted distance of the picture's looks, as ``Looks.distance`` measures it."""
 
-    def before(self, image: Image.Image, frame: Pixels) -> Reason | None:
+    def before(self, size: tuple[int, int], measured: Measures) -> Reason | None:
         """The reason for which a picture need not be read at all, if there is one.
 
-        ``frame`` is what the network would be fed of ``image``: (side, side, channels) uint8.
+        ``size`` is its width and height in pixels.
         """
-        if min(image.size) < self.short_side_below_px:
+        if min(size) < self.short_side_below_px:
             return Reason.TOO_SMALL
-        if float(np.asarray(image.convert("L"), dtype=np.float32).std()) < self.contrast_below:
+        if measured.contrast < self.contrast_below:
             return Reason.BLANK
-        brightness = float(frame.mean())
-        if brightness < self.brightness_below:
+        if measured.brightness < self.brightness_below:
             return Reason.TOO_DARK
-        if brightness > self.brightness_above:
+        if measured.brightness > self.brightness_above:
             return Reason.TOO_BRIGHT
-        if self.sharpness_below and sharpness(frame) < self.sharpness_below:
+        if measured.sharpness < self.sharpness_below:
             return Reason.BLURRED
         return None
 

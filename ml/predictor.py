@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ml.bundle import Bundle
 from ml.datasets.manifest import SEPARATOR
 from ml.decode import decode
 from ml.engines import Engine, EngineError, open_engine
-from ml.gates import Familiarity, Looks, Reason, looks
+from ml.gates import Familiarity, Looks, Measures, Reason, looks, measure
 from ml.preprocess import Pixels
 
 BATCH = 32
@@ -38,6 +38,8 @@ class ImageAssessment:
     """Findings whose probability reaches their operating point."""
     plausible: tuple[str, ...] = ()
     """The set of findings that holds the truth, with the coverage that the bundle states."""
+    measures: Measures | None = None
+    """What light and focus made of the picture."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,11 @@ class Predictor:
         strangeness = self._strangeness(frames)
         assessed = []
         for index, row in enumerate(bundle.calibration(logits)):
-            reason = limits.before(images[index], frames[index])
+            measures = measure(images[index], frames[index])
+            reason = limits.before(images[index].size, measures)
             if not reason and limits.is_foreign(float(novelty[index]), float(strangeness[index])):
                 reason = Reason.UNFAMILIAR
-            assessed.append(self._decide(row, reason))
+            assessed.append(replace(self._decide(row, reason), measures=measures))
         return assessed
 
     def _strangeness(self, frames: Sequence[Pixels]) -> npt.NDArray[np.float32]:

@@ -27,6 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.guidance.views import blueprint as guidance_pages
     from webapp.history.views import blueprint as history_pages
     from webapp.imports.views import blueprint as imports_pages
+    from webapp.monitoring.views import blueprint as monitoring_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reproductions.views import blueprint as reproductions_pages
     from webapp.reviews.views import blueprint as reviews_pages
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         guidance_pages,
         history_pages,
         imports_pages,
+        monitoring_pages,
         registry_pages,
         reproductions_pages,
         reviews_pages,

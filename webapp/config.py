@@ -113,6 +113,9 @@ class Settings:
     lease_seconds: int = setting(
         _positive_int, 15, "silence after which a claimed assessment is given to another worker"
     )
+    metrics_token: str = setting(
+        _secret, "", "lets /metrics be read from elsewhere; from this machine only if unset"
+    )
     idle_minutes: int = setting(_positive_int, 15, "idle time after which a user is signed off")
     log_level: str = setting(
         _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "least level that is logged"
@@ -157,7 +160,7 @@ class Settings:
     @property
     def production(self) -> bool:
         """Others than the person at this machine can reach the web server."""
-        return self.trusted_proxies > 0 or not _is_loopback(self.host)
+        return self.trusted_proxies > 0 or not is_loopback(self.host)
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -204,7 +207,8 @@ def current_settings() -> Settings:
     return current_app.config["FIRSTLOOK"]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address leads to this machine itself."""
     if host == "localhost":
         return True
     try:

@@ -34,6 +34,8 @@ class Permission(enum.StrEnum):
     APPROVE_MODELS = "approve_models"
     MONITOR = "monitor"
     """How the installation does: queues, workers, agreement, drift; no patients."""
+    RETRY_WORK = "retry_work"
+    """Have failed work of anyone's done again, without a look at it."""
 
 
 class Role(enum.StrEnum):
@@ -108,6 +110,7 @@ _GRANTS = {
             Permission.READ_AUDIT,
             Permission.MANAGE_MODELS,
             Permission.MONITOR,
+            Permission.RETRY_WORK,
         }
     ),
     Role.APPROVER: frozenset(

@@ -34,6 +34,13 @@ QUEUES = {
 }
 """Each job has a queue of its own, so that none waits behind another kind."""
 
+WORKERS = {
+    "triage": (ASSESS, EXPLAIN, REPRODUCE),
+    "administration": (ADMINISTER,),
+    "training": (TRAIN,),
+}
+"""What each worker does. Cases have one of their own."""
+
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 """What a broker that is away, frozen, full or starting raises."""
 

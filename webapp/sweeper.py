@@ -1,12 +1,16 @@
 """Sees to it that nothing is forgotten: `python -m webapp.sweeper`.
 
 Every two seconds it ends the attempts of workers that went silent, and rings for work that nobody
-has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record. Beside
-that, in a thread of its own, it does the work of imports, which needs no model.
+has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record. Four
+times a minute it rings for every worker, also where nothing waits: whoever comes is known to live.
+Beside that, in a thread of its own, it does the work of imports, which needs no model.
 """
 
+import datetime as dt
 import logging
+import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -21,7 +25,10 @@ from webapp.assessments.queries import unclaimed_count
 from webapp.assessments.services import return_expired_leases
 from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
+from webapp.db import now
 from webapp.imports import services as imports
+from webapp.monitoring import services as monitoring
+from webapp.monitoring.models import Part
 from webapp.work import KINDS
 
 log = logging.getLogger(__name__)
@@ -29,6 +36,7 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 2
 ANCHOR_SECONDS = 60
 IMPORT_SECONDS = 1
+PRESENCE_SECONDS = 15
 
 
 def main() -> None:
@@ -42,11 +50,16 @@ def main() -> None:
         sys.exit(str(error))
     settings: Settings = app.config["FIRSTLOOK"]
     threading.Thread(target=work_on_imports, args=(app, stop), name="imports", daemon=True).start()
-    anchored_at = float("-inf")
+    started_at = now()
+    anchored_at = looked_at = float("-inf")
     while not stop.is_set():
         anchors = time.monotonic() - anchored_at >= ANCHOR_SECONDS
         with app.app_context():
             sweep(bells=settings.worker_processes, anchors=anchors)
+            if time.monotonic() - looked_at >= PRESENCE_SECONDS:
+                _attempt(partial(show_presence, started_at))
+                _attempt(ring_for_presence)
+                looked_at = time.monotonic()
         if anchors:
             anchored_at = time.monotonic()
         stop.wait(SWEEP_SECONDS)
@@ -86,6 +99,24 @@ def ring_for_unclaimed(rows: type[Leased], job: str, *, bells: int) -> int:
         if not queue.ring(job):
             return count
     return missing
+
+
+def show_presence(started_at: dt.datetime) -> None:
+    """Write down that the sweeper lives."""
+    monitoring.note_alive(name=own_name(), part=Part.SWEEPER, started_at=started_at)
+
+
+def ring_for_presence() -> None:
+    """Have every worker show that it hears and does its work. A ring that nobody has heard yet is
+    enough."""
+    for jobs in queue.WORKERS.values():
+        if not queue.unheard_count(jobs[0]):
+            queue.ring(jobs[0])
+
+
+def own_name() -> str:
+    """This process, as workers are named."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _attempt(duty: Callable[[], object]) -> None:

@@ -182,6 +182,12 @@ class Assessment(Leased, Base):
             postgresql_where=text("state = 'in_progress'"),
         ),
         Index(
+            "ix_assessments_failed",
+            "id",
+            sqlite_where=text("state = 'failed'"),
+            postgresql_where=text("state = 'failed'"),
+        ),
+        Index(
             "ix_assessments_by_state",
             "state",
             "case_id",
@@ -298,6 +304,11 @@ class AssessedImage(Base):
     """None until the image has been read."""
     abstention_reason: Mapped[str | None] = mapped_column(String(60))
     """A code that the bundle defines, such as `ambiguous`."""
+    brightness: Mapped[float | None]
+    """With the next two what light and focus made of the image, as its model measures it; None
+    until it has been read, and where that was before this was kept."""
+    contrast: Mapped[float | None]
+    sharpness: Mapped[float | None]
 
     assessment: Mapped[Assessment] = relationship(back_populates="images")
     image: Mapped[Image] = relationship()

@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -64,6 +64,8 @@ class ImageResult:
     supported: Collection[str] = ()
     """Those whose probability reaches the model's own operating point for them; the catalogue may
     have another one."""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """What light and focus made of the image: `brightness`, `contrast`, `sharpness`."""
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,9 @@ def _answer(
         image.finding_id = terms[named].finding.id
         image.abstained = said.abstained
         image.abstention_reason = said.reason
+        image.brightness = said.measures.get("brightness")
+        image.contrast = said.measures.get("contrast")
+        image.sharpness = said.measures.get("sharpness")
         predictions += [
             {
                 "assessed_image_id": image.id,

@@ -59,6 +59,17 @@ class ModelAlias(Base):
     model_version: Mapped[ModelVersion] = relationship()
 
 
+class ModelReference(Base):
+    """What pictures and answers were like where a version was tuned, for monitoring to hold later
+    ones against."""
+
+    __tablename__ = "model_references"
+
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    figures: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """As `ml.reference` makes them."""
+
+
 class Sample(Base):
     """A picture that a bundle brings along, and that its licence lets be shown; its bytes are in
     the store."""

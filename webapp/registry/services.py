@@ -10,7 +10,7 @@ from webapp.catalogue.queries import findings_by_code
 from webapp.catalogue.services import add_reading_task
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
-from webapp.registry.models import Alias, ModelAlias, ModelVersion, Sample
+from webapp.registry.models import Alias, ModelAlias, ModelReference, ModelVersion, Sample
 from webapp.registry.queries import champion, installed, samples_of, versions_of
 
 
@@ -94,6 +94,13 @@ def promote_first(*, version: ModelVersion, actor: User | None = None) -> bool:
             bundle_sha256=version.bundle_sha256,
         )
         return True
+
+
+def keep_reference(*, version: ModelVersion, figures: Mapping[str, Any]) -> None:
+    """Keep what pictures and answers were like where a version was tuned; the first one stays."""
+    with transaction():
+        if db.session.get(ModelReference, version.id) is None:
+            db.session.add(ModelReference(model_version_id=version.id, figures=dict(figures)))
 
 
 def add_samples(*, version: ModelVersion, samples: Sequence[NewSample]) -> None:

@@ -68,7 +68,8 @@ def home() -> ResponseReturnValue:
     """The page where a user's work begins."""
     if current_user.can(Permission.VIEW_CASES):
         return redirect(url_for("triage.worklist"))
-    return redirect(url_for("accounts.users"))
+    manages_users = current_user.can(Permission.MANAGE_USERS)
+    return redirect(url_for("accounts.users" if manages_users else "registry.models"))
 
 
 @blueprint.get("/cases")

@@ -19,7 +19,7 @@ from webapp import queue
 from webapp.config import Settings
 from webapp.core import create_core
 from webapp.db import db
-from webapp.worker import jobs, predictors
+from webapp.worker import jobs, predictors, presence
 from webapp.worker.consumer import PatientConsumer
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,14 @@ settings: Settings = flask_app.config["FIRSTLOOK"]
 
 
 class Job(celery.Task):
-    """A job runs in an application context of its own."""
+    """A job runs in an application context of its own; once it is done, its worker is known to
+    live."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with flask_app.app_context():
-            return super().__call__(*args, **kwargs)
+            done = super().__call__(*args, **kwargs)
+            presence.note(self.name)
+            return done
 
 
 app = queue.app

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 
@@ -190,6 +190,7 @@ def _result(
                 abstained=answer.abstained,
                 reason=answer.reason,
                 supported=answer.supported,
+                measures=asdict(answer.measures) if answer.measures else {},
             )
             for answer in answers
         ),

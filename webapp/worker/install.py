@@ -16,15 +16,22 @@ from pathlib import Path
 from filelock import FileLock
 
 from ml import bundle as bundles
-from ml import predictor
+from ml import predictor, reference
 from ml.bundle import Bundle, BundleError
 from ml.engines import EngineError
 from webapp import storage
 from webapp.config import InvalidSettings, Settings, current_settings
 from webapp.core import create_core
 from webapp.errors import Conflict
+from webapp.registry.models import ModelVersion
 from webapp.registry.queries import installed, samples_of
-from webapp.registry.services import NewSample, add_samples, promote_first, register
+from webapp.registry.services import (
+    NewSample,
+    add_samples,
+    keep_reference,
+    promote_first,
+    register,
+)
 from webapp.worker import predictors
 
 MODEL_CARD = "MODEL_CARD.md"
@@ -50,7 +57,7 @@ def install(path: Path) -> bool:
     bundle = bundles.load(path)
     with FileLock(settings.instance_dir / "install.lock"):
         if _is_ready(bundle, settings):
-            _keep_samples(bundle)
+            _keep_extras(bundle)
             return False
         home = _copy(bundle, settings.bundles_dir)
         model = predictor.load(
@@ -67,7 +74,7 @@ def install(path: Path) -> bool:
             bundle_sha256=bundle.sha256,
             model_card=card.read_text(encoding="utf-8") if card.exists() else "",
         )
-        _keep_samples(bundle)
+        _keep_extras(bundle)
         promote_first(version=version)
     return True
 
@@ -92,11 +99,21 @@ def _copy(bundle: Bundle, bundles_dir: Path) -> Path:
     return home
 
 
-def _keep_samples(bundle: Bundle) -> None:
-    """Put the pictures that a registered bundle says the source of where pages can show them."""
+def _keep_extras(bundle: Bundle) -> None:
+    """Put where pages can show it what a registered bundle brings along; also an earlier release
+    may have registered it, and have left something out."""
     version = installed(bundle.sha256)
-    if version is None or samples_of(version):
+    if version is None:
         return
+    figures = reference.of(bundle)
+    if figures is not None:
+        keep_reference(version=version, figures=figures)
+    if not samples_of(version):
+        _keep_samples(bundle, version)
+
+
+def _keep_samples(bundle: Bundle, version: ModelVersion) -> None:
+    """The pictures of which it says where they are from."""
     samples = []
     for said in bundle.facts["self_test"]:
         picture = bundle.path / said["file"]

@@ -9,15 +9,9 @@ import logging
 import sys
 
 from webapp.config import InvalidSettings, Settings
-from webapp.queue import ADMINISTER, ASSESS, EXPLAIN, QUEUES, REPRODUCE, TRAIN
+from webapp.queue import QUEUES, WORKERS
 from webapp.supervise import keep_running
 
-JOBS = {
-    "triage": (ASSESS, EXPLAIN, REPRODUCE),
-    "administration": (ADMINISTER,),
-    "training": (TRAIN,),
-}
-"""What each worker does."""
 IDLE = ("nice", "-n", "19")
 
 # Workers have nothing to tell each other, but the rest of Celery's housekeeping must stay: without
@@ -31,7 +25,7 @@ CELERY = [
 def main() -> None:
     """Start the worker, and start it again whenever it ends, until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m webapp.worker.supervise", description=__doc__)
-    parser.add_argument("worker", nargs="?", choices=JOBS, default="triage")
+    parser.add_argument("worker", nargs="?", choices=WORKERS, default="triage")
     name = parser.parse_args().worker
     try:
         settings = Settings.from_environment()
@@ -45,7 +39,7 @@ def main() -> None:
 
 def command(name: str, settings: Settings) -> list[str]:
     """How Celery is started for one of the workers."""
-    queues = ",".join(QUEUES[job] for job in JOBS[name])
+    queues = ",".join(QUEUES[job] for job in WORKERS[name])
     celery = [*CELERY, "--loglevel", settings.log_level, "-Q", queues, "--hostname", f"{name}@%h"]
     return celery if name == "triage" else [*IDLE, *celery, "--concurrency", "1"]
 

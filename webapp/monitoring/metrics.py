@@ -1,0 +1,78 @@
+"""Figures for Prometheus, asked of the database at each scrape.
+
+Nothing is counted in memory: the web server is several processes, and most of what there is to know
+happens in others.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from webapp.db import now
+from webapp.monitoring import queries
+from webapp.monitoring.readiness import Check, checks
+
+
+def exposition() -> bytes:
+    """Everything in the text format of Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Installation())
+    return generate_latest(registry)
+
+
+class _Installation(Collector):
+    """All figures, as they are now."""
+
+    def collect(self) -> Iterable[Metric]:
+        found = checks()
+        yield from _readiness(found)
+        if found[0].problem:  # no database, and no more to be told
+            return
+        yield from _work()
+        yield _workers()
+
+
+def _readiness(found: list[Check]) -> Iterable[Metric]:
+    ready = not any(check.problem for check in found)
+    yield GaugeMetricFamily(
+        "firstlook_ready", "1 if the installation does its work", value=float(ready)
+    )
+    by_check = GaugeMetricFamily(
+        "firstlook_check_ok", "1 if this is as it has to be", labels=["check"]
+    )
+    for check in found:
+        by_check.add_metric([check.name], float(not check.problem))
+    yield by_check
+
+
+def _work() -> Iterable[Metric]:
+    rows = GaugeMetricFamily(
+        "firstlook_work_rows", "Rows of work that are not done", labels=["kind", "state"]
+    )
+    oldest = GaugeMetricFamily(
+        "firstlook_work_oldest_waiting_seconds",
+        "How long the row waits that waits longest; 0 if none does",
+        labels=["kind"],
+    )
+    for kind in queries.kinds():
+        backlog = queries.backlog(kind, shown=0)
+        rows.add_metric([kind.word, "waiting"], backlog.waiting_count)
+        rows.add_metric([kind.word, "claimed"], backlog.claimed_count)
+        rows.add_metric([kind.word, "failed"], backlog.failed_count)
+        since = backlog.oldest_waiting_at
+        oldest.add_metric([kind.word], (now() - since).total_seconds() if since else 0)
+    yield rows
+    yield oldest
+
+
+def _workers() -> Metric:
+    silent = GaugeMetricFamily(
+        "firstlook_worker_silent_seconds",
+        "Since a process gave its latest sign of life",
+        labels=["part", "worker"],
+    )
+    for worker in queries.workers():
+        silent.add_metric([worker.part, worker.name], (now() - worker.seen_at).total_seconds())
+    return silent
