@@ -22,6 +22,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     """Build the web application: the core, sign-in, security, pages and error pages."""
     from webapp.accounts.views import blueprint as accounts_pages
     from webapp.api.views import blueprint as api
+    from webapp.bundles.cli import bundle
+    from webapp.bundles.views import blueprint as bundles_pages
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.exports.views import blueprint as exports_pages
     from webapp.guidance.views import blueprint as guidance_pages
@@ -42,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in (
         accounts_pages,
         api,
+        bundles_pages,
         explanations_pages,
         exports_pages,
         guidance_pages,
@@ -54,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         triage_pages,
     ):
         app.register_blueprint(blueprint)
+    app.cli.add_command(bundle)
     app.cli.add_command(demo)
     security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app

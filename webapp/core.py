@@ -62,8 +62,10 @@ def _load_models() -> None:
     """Import every table, so that relationships and migrations find them."""
     import webapp.accounts.models
     import webapp.assessments.models
+    import webapp.bundles.models
     import webapp.cases.models
     import webapp.catalogue.models
+    import webapp.erasures.models
     import webapp.explanations.models
     import webapp.imports.models
     import webapp.monitoring.models

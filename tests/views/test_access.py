@@ -18,6 +18,7 @@ from tests.views.conftest import Program
 from webapp.accounts.models import ApiToken, Site, User
 from webapp.accounts.queries import token_hash
 from webapp.assessments.models import AssessedImage
+from webapp.bundles import services as bundles
 from webapp.cases.models import Case, Region
 from webapp.db import db, now
 from webapp.explanations.models import Explanation
@@ -60,6 +61,9 @@ ALLOWED: dict[str, set[Any]] = {
     "api.openapi": ANYONE,
     "api.sign_review": CLINICIANS,
     "api.submit_case": CLINICIANS,
+    "bundles.bundles": OFFICE,
+    "bundles.installation_status": OFFICE,
+    "bundles.submit_bundle": OFFICE,
     "explanations.explanation_status": READERS,
     "explanations.heat_map": READERS,
     "explanations.request_explanation": READERS,
@@ -121,7 +125,7 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.worklist": READERS,
     "triage.worklist_rows": READERS,
 }
-NOT_OF_A_SITE = {"finding_id", "model_id", "sample_id", "site_id", "user_id"}
+NOT_OF_A_SITE = {"finding_id", "installation_id", "model_id", "sample_id", "site_id", "user_id"}
 """What these number is no patient's, nor anybody's own."""
 
 REVIEW = {"basis": "1 completed 0", "decision": "uncertain"}
@@ -166,6 +170,7 @@ def numbers(
             "case_id": case.id,
             "explanation_id": explanation.id,
             "filter_id": saved_filter(clinician),
+            "installation_id": bundles.request(actor=None, archive=b"", file_name="").id,
             "import_id": imports.start(clinician, [{"file": "a.png"}]).id,
             "finding_id": kept.finding_id,
             "image_id": case.images[0].id,

@@ -86,6 +86,8 @@ class Patient(Base):
     birth_year: Mapped[int | None]
     sex: Mapped[Sex] = mapped_column(value_enum(Sex))
     created_at: Mapped[dt.datetime]
+    erased_at: Mapped[dt.datetime | None]
+    """Since when nothing tells who they were, and no picture of them is kept."""
 
     site: Mapped[Site] = relationship()
     cases: Mapped[list["Case"]] = relationship(

@@ -37,6 +37,9 @@ class ModelVersion(Base):
     manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
     """bundle.json as it was when the bundle was installed."""
     installed_at: Mapped[dt.datetime]
+    archive_sha256: Mapped[str | None] = mapped_column(String(64))
+    """The whole bundle in the store, where workers of other machines find it; None until the one
+    who installs it has put it there."""
 
     reading_task: Mapped[ReadingTask] = relationship()
 

@@ -69,6 +69,12 @@ def register(
         return version
 
 
+def keep_archive(*, version: ModelVersion, archive_sha256: str) -> None:
+    """Note where in the store a version's bundle is, for workers of other machines."""
+    with transaction():
+        version.archive_sha256 = archive_sha256
+
+
 def promote_first(*, version: ModelVersion, actor: User | None = None) -> bool:
     """Let a version serve if none serves its reading task yet; says whether it does so now.
 

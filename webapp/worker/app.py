@@ -13,13 +13,13 @@ from typing import Any
 
 import celery
 from billiard.process import current_process
-from celery.signals import celeryd_init, worker_process_init, worker_shutting_down
+from celery.signals import celeryd_init, task_prerun, worker_process_init, worker_shutting_down
 
 from webapp import queue
 from webapp.config import Settings
 from webapp.core import create_core
 from webapp.db import db
-from webapp.worker import jobs, predictors, presence
+from webapp.worker import fetching, jobs, predictors, presence
 from webapp.worker.consumer import PatientConsumer
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,19 @@ def _begin_child(**_: Any) -> None:
             predictors.load_champions()
         except Exception:
             log.exception("no model could be loaded ahead of the first case")
+
+
+@task_prerun.connect
+def _fetch_what_is_missing(**_: Any) -> None:
+    """Have models brought here that waiting cases ask for, while those that are here are read."""
+    if not reads_cases.value:
+        return
+    with flask_app.app_context():
+        try:
+            if fetching.missing(predictors.at_hand()):
+                fetching.begin()
+        except Exception:
+            log.exception("what models are missing could not be found out")
 
 
 @worker_shutting_down.connect

@@ -16,10 +16,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from ml import bundle as bundles
-from ml import predictor, reference
+from ml import reference
 from ml.bundle import Bundle, BundleError
 from ml.engines import EngineError
 from webapp import storage
+from webapp.accounts.models import User
 from webapp.config import InvalidSettings, Settings, current_settings
 from webapp.core import create_core
 from webapp.errors import Conflict
@@ -32,7 +33,8 @@ from webapp.registry.services import (
     promote_first,
     register,
 )
-from webapp.worker import predictors
+from webapp.worker import fetching, predictors
+from webapp.worker.fetching import SelfTestFailed
 
 MODEL_CARD = "MODEL_CARD.md"
 SOURCES = "SOURCES.md"
@@ -40,42 +42,32 @@ _SOURCE = re.compile(r"^- `(?P<name>[^`]+)`: (?P<source>.+)$", re.MULTILINE)
 """A line of it: a picture, and where it is from under which licence."""
 
 
-class SelfTestFailed(Exception):
-    """A model does not give the answers here that it gave where it was made."""
-
-
-def install(path: Path) -> bool:
+def install(path: Path, *, actor: User | None = None) -> bool:
     """Install the bundle in a folder; False if it is here already.
 
     Raises:
         ml.bundle.BundleError: the folder is not a bundle, or was changed.
         ml.engines.EngineError: its network cannot run here.
-        SelfTestFailed: it runs, and gives other answers.
+        webapp.worker.fetching.SelfTestFailed: it runs, and gives other answers.
         Conflict: another bundle has this version.
     """
     settings = current_settings()
     bundle = bundles.load(path)
     with FileLock(settings.instance_dir / "install.lock"):
         if _is_ready(bundle, settings):
-            _keep_extras(bundle)
+            _keep(bundle)
             return False
+        fetching.try_out(path, settings)
         home = _copy(bundle, settings.bundles_dir)
-        model = predictor.load(
-            home, device=settings.device, cache_dir=settings.engines_dir, threads=1
-        )
-        test = model.self_test()
-        if not test.passed:
-            raise SelfTestFailed(
-                f"{path}: probabilities differ by up to {test.largest_difference:.1e}"
-            )
         card = home / MODEL_CARD
         version = register(
             manifest=bundle.facts,
             bundle_sha256=bundle.sha256,
             model_card=card.read_text(encoding="utf-8") if card.exists() else "",
+            actor=actor,
         )
-        _keep_extras(bundle)
-        promote_first(version=version)
+        _keep(bundle)
+        promote_first(version=version, actor=actor)
     return True
 
 
@@ -99,12 +91,13 @@ def _copy(bundle: Bundle, bundles_dir: Path) -> Path:
     return home
 
 
-def _keep_extras(bundle: Bundle) -> None:
-    """Put where pages can show it what a registered bundle brings along; also an earlier release
-    may have registered it, and have left something out."""
+def _keep(bundle: Bundle) -> None:
+    """Put a registered bundle where other machines find it, and what it brings along where pages
+    do; also an earlier release may have registered it, and have left something out."""
     version = installed(bundle.sha256)
     if version is None:
         return
+    fetching.keep(bundle, version)
     figures = reference.of(bundle)
     if figures is not None:
         keep_reference(version=version, figures=figures)

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_bool
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
@@ -15,7 +15,7 @@ from webapp.config import current_settings
 from webapp.db import transaction
 from webapp.explanations import services as explanations
 from webapp.reproductions import services as reproductions
-from webapp.worker import explaining, inference, lease, predictors, reproducing
+from webapp.worker import explaining, inference, installing, lease, predictors, reproducing
 
 CLAIMING_SECONDS = 30
 """A job takes no more work after this, and rings for the next one."""
@@ -26,6 +26,11 @@ HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 30
 
 LOADING_SECONDS = 120
 """So long the first explanation of a process may take to load torch, on a machine that is busy."""
+
+ADMINISTRATION_SECONDS = 3600
+"""The longest that one piece of what administrators ask for may take."""
+ADMINISTRATION: tuple[Callable[[], bool], ...] = (installing.step,)
+"""Each does one row of its kind of work, and says whether one waited."""
 
 CLAIM_SECONDS = 0.25
 CLAIM_IMAGES_MAX = 32
@@ -101,6 +106,22 @@ def reproduce() -> None:
             if stopping.value or time.monotonic() > until:
                 queue.ring(queue.REPRODUCE)
                 return
+
+
+@queue.app.task(
+    name=queue.ADMINISTER,
+    soft_time_limit=ADMINISTRATION_SECONDS,
+    time_limit=ADMINISTRATION_SECONDS + 60,
+    acks_late=True,
+    ignore_result=True,
+)
+def administer() -> None:
+    """Do what administrators asked for, one row after the other, until nothing waits."""
+    until = time.monotonic() + CLAIMING_SECONDS
+    while any(step() for step in ADMINISTRATION):
+        if stopping.value or time.monotonic() > until:
+            queue.ring(queue.ADMINISTER)
+            return
 
 
 def _claimer() -> dict[str, Any]:

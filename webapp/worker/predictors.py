@@ -84,8 +84,8 @@ def load_champions() -> None:
             get(version.bundle_sha256)
             continue
         log.warning(
-            "%s %s is not installed on this machine, its cases wait for another worker: there is"
-            " no bundle %s in %s",
+            "%s %s is not installed on this machine, its cases wait for another worker, or until it"
+            " is fetched from the store: there is no bundle %s in %s",
             version.reading_task.code,
             version.version,
             version.bundle_sha256,

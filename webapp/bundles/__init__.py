@@ -1,0 +1,1 @@
+"""Models from outside: bundles that administrators send to be installed."""
