@@ -64,6 +64,7 @@ def _load_models() -> None:
     import webapp.assessments.models
     import webapp.cases.models
     import webapp.catalogue.models
+    import webapp.datasets.models
     import webapp.explanations.models
     import webapp.imports.models
     import webapp.monitoring.models

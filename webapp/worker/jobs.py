@@ -1,7 +1,5 @@
 """The jobs. A message says only that there may be work; the rows say what."""
 
-import os
-import socket
 import time
 from collections.abc import Sequence
 from ctypes import c_bool
@@ -26,6 +24,9 @@ HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 30
 
 LOADING_SECONDS = 120
 """So long the first explanation of a process may take to load torch, on a machine that is busy."""
+
+ADMINISTRATION_SECONDS = 6 * 60 * 60
+"""So long one thing that administrators ask for may take at most."""
 
 CLAIM_SECONDS = 0.25
 CLAIM_IMAGES_MAX = 32
@@ -103,17 +104,31 @@ def reproduce() -> None:
                 return
 
 
+@queue.app.task(
+    name=queue.ADMINISTER,
+    soft_time_limit=ADMINISTRATION_SECONDS,
+    time_limit=ADMINISTRATION_SECONDS + HARD_LIMIT_SECONDS,
+    acks_late=True,
+    ignore_result=True,
+)
+def administer() -> None:
+    """Do what administrators have asked for, one thing after the other, until nothing waits."""
+    from webapp.worker.administration import STEPS
+
+    until = time.monotonic() + CLAIMING_SECONDS
+    while any(step() for step in STEPS):
+        if stopping.value or time.monotonic() > until:
+            queue.ring(queue.ADMINISTER)
+            return
+
+
 def _claimer() -> dict[str, Any]:
     """Who claims, with which bundles, and for how long."""
     return {
-        "worker": _own_name(),
+        "worker": lease.own_name(),
         "bundle_sha256s": predictors.at_hand(),
         "lease_seconds": current_settings().lease_seconds,
     }
-
-
-def _own_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _claim(limit: int) -> list[Claim]:
