@@ -104,6 +104,12 @@ class Settings:
         _url("redis", "rediss", "redis+socket"), "", "message broker; an embedded one if unset"
     )
     storage_url: str = setting(_url("file", "s3"), "", "image store; files in the instance")
+    datasets_root: Path | None = setting(
+        _path, None, "folder whose data sets can be registered on a page; none if unset"
+    )
+    locked_tests_dir: Path = setting(
+        _path, REPOSITORY / "ml" / "locked_tests", "tables that name what no training may learn"
+    )
     web_threads: int = setting(_positive_int, 4, "threads of each web process")
     web_processes: int = setting(_positive_int, 2, "processes of the web server")
     worker_processes: int = setting(
@@ -196,6 +202,11 @@ class Settings:
     def bundles_dir(self) -> Path:
         """Installed bundles, by bundle hash."""
         return self.instance_dir / "bundles"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """Registered data sets, by content hash."""
+        return self.instance_dir / "datasets"
 
     @property
     def audit_anchors(self) -> Path:

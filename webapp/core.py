@@ -65,6 +65,7 @@ def _load_models() -> None:
     import webapp.bundles.models
     import webapp.cases.models
     import webapp.catalogue.models
+    import webapp.datasets.models
     import webapp.erasures.models
     import webapp.explanations.models
     import webapp.imports.models

@@ -4,7 +4,8 @@ from typing import Any
 
 from webapp.assessments.leases import Kind
 from webapp.bundles.services import KIND as INSTALLATIONS
+from webapp.datasets.services import KIND as DATASETS
 from webapp.explanations.services import KIND as EXPLANATIONS
 from webapp.reproductions.services import KIND as REPRODUCTIONS
 
-KINDS: tuple[Kind[Any], ...] = (EXPLANATIONS, REPRODUCTIONS, INSTALLATIONS)
+KINDS: tuple[Kind[Any], ...] = (EXPLANATIONS, REPRODUCTIONS, INSTALLATIONS, DATASETS)

@@ -25,8 +25,13 @@ def read(folder: Path) -> Manifest:
     """
     folder = folder.parent if folder.name == MANIFEST else folder
     with (folder / MANIFEST).open(newline="", encoding="utf-8") as table:
-        records = tuple(_record(row) for row in csv.DictReader(table))
-    return Manifest(records, reader(folder / read_facts(folder).get("images", ARCHIVE)))
+        found = records(table)
+    return Manifest(found, reader(folder / read_facts(folder).get("images", ARCHIVE)))
+
+
+def records(table: Iterable[str]) -> tuple[Record, ...]:
+    """The records of a table, line by line. Raises KeyError when it lacks a column."""
+    return tuple(_record(row) for row in csv.DictReader(table, restval=""))
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -74,5 +79,5 @@ def _record(row: Mapping[str, str]) -> Record:
         split=row.get("split", ""),
         source=row.get("source", ""),
         licence=row.get("licence", ""),
-        metadata={name: row[name] for name in row if name not in known and row[name]},
+        metadata={name: row[name] for name in row if name and name not in known and row[name]},
     )

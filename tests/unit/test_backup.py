@@ -26,7 +26,7 @@ from webapp.db import db
 @pytest.fixture
 def file(core: Flask, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A backup of a clinic with a case that was read, one that waits, and a model."""
-    monkeypatch.setattr("webapp.queue.ring", lambda: True)
+    monkeypatch.setattr("webapp.queue.ring", lambda *_: True)
     clinic.serve()
     clinician = people.clinician()
     clinic.read(clinic.send(clinician, birth_year=1980))

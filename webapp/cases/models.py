@@ -67,6 +67,35 @@ _LATERALITY_LABELS = {
 }
 
 
+class Consent(enum.StrEnum):
+    """Whether models may be trained on a patient's images."""
+
+    NOT_ASKED = "not_asked"
+    GIVEN = "given"
+    WITHDRAWN = "withdrawn"
+    """Or never given: refused."""
+
+    @property
+    def label(self) -> str:
+        return _CONSENT_LABELS[self]
+
+    @property
+    def tone(self) -> str:
+        return _CONSENT_TONES[self]
+
+
+_CONSENT_LABELS = {
+    Consent.NOT_ASKED: _l("Not asked"),
+    Consent.GIVEN: _l("Given"),
+    Consent.WITHDRAWN: _l("Refused or withdrawn"),
+}
+_CONSENT_TONES = {
+    Consent.NOT_ASKED: "neutral",
+    Consent.GIVEN: "good",
+    Consent.WITHDRAWN: "warning",
+}
+
+
 class Patient(Base):
     """A person, known to one site by its own identifier."""
 
@@ -85,6 +114,10 @@ class Patient(Base):
     """Ordered by code point, so that an index finds a prefix."""
     birth_year: Mapped[int | None]
     sex: Mapped[Sex] = mapped_column(value_enum(Sex))
+    consent: Mapped[Consent] = mapped_column(
+        value_enum(Consent), default=Consent.NOT_ASKED, server_default=Consent.NOT_ASKED.value
+    )
+    """To training, as the latest `ConsentChange` says."""
     created_at: Mapped[dt.datetime]
     erased_at: Mapped[dt.datetime | None]
     """Since when nothing tells who they were, and no picture of them is kept."""
@@ -295,3 +328,20 @@ class CaseMove(Base):
     from_patient: Mapped[Patient] = relationship(foreign_keys=[from_patient_id])
     to_patient: Mapped[Patient] = relationship(foreign_keys=[to_patient_id])
     moved_by: Mapped[User] = relationship()
+
+
+class ConsentChange(Base):
+    """What a patient said of training on their images; the database lets nobody change or remove
+    it."""
+
+    __tablename__ = "consent_changes"
+    __table_args__ = (CheckConstraint("consent <> 'not_asked'", name="was_asked"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"), index=True)
+    consent: Mapped[Consent] = mapped_column(value_enum(Consent))
+    changed_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    changed_at: Mapped[dt.datetime]
+
+    patient: Mapped[Patient] = relationship()
+    changed_by: Mapped[User] = relationship()

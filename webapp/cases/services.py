@@ -13,6 +13,8 @@ from webapp.cases import queries
 from webapp.cases.models import (
     Case,
     CaseMove,
+    Consent,
+    ConsentChange,
     FormerParticulars,
     Image,
     Laterality,
@@ -132,6 +134,33 @@ def correct_patient(
         if on_record != shown:
             raise Conflict("patient_changed", on_record=on_record)
         return _change(actor, patient, corrected)
+
+
+def record_consent(*, actor: User, patient: Patient, consent: Consent, shown: Consent) -> bool:
+    """Keep what a patient said of training on their images; False where it stands so already.
+
+    Raises:
+        NotFound: the patient is not at a site of the actor.
+        Invalid: `consent_needed`: it is not what somebody who was asked says.
+        Conflict: `consent_changed`: what is on record is not what the actor was `shown`.
+    """
+    _require_site(actor, patient.site_id)
+    if consent is Consent.NOT_ASKED:
+        raise Invalid("consent_needed")
+    with transaction():
+        _hold(patient)
+        if patient.consent is consent:
+            return False
+        if patient.consent is not shown:
+            raise Conflict("consent_changed", on_record=patient.consent)
+        patient.consent = consent
+        db.session.add(
+            ConsentChange(patient=patient, consent=consent, changed_by=actor, changed_at=now())
+        )
+        audit.record(
+            actor=actor, action="patient.consent_recorded", subject=patient, consent=consent
+        )
+    return True
 
 
 def create_case(

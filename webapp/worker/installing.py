@@ -1,9 +1,7 @@
 """From a claimed installation to a registered model version, or to the reasons against it."""
 
 import logging
-import os
 import re
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,7 +55,7 @@ def step() -> bool:
     Raises what nobody foresaw, once it is on record.
     """
     claim = services.claim(
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        worker=lease.own_name(),
         lease_seconds=current_settings().lease_seconds,
     )
     if claim is None:

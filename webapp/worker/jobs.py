@@ -1,9 +1,7 @@
 """The jobs. A message says only that there may be work; the rows say what."""
 
-import os
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import c_bool
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
@@ -15,7 +13,7 @@ from webapp.config import current_settings
 from webapp.db import transaction
 from webapp.explanations import services as explanations
 from webapp.reproductions import services as reproductions
-from webapp.worker import explaining, inference, installing, lease, predictors, reproducing
+from webapp.worker import explaining, inference, lease, predictors, reproducing
 
 CLAIMING_SECONDS = 30
 """A job takes no more work after this, and rings for the next one."""
@@ -27,10 +25,8 @@ HARD_LIMIT_SECONDS = SOFT_LIMIT_SECONDS + 30
 LOADING_SECONDS = 120
 """So long the first explanation of a process may take to load torch, on a machine that is busy."""
 
-ADMINISTRATION_SECONDS = 3600
-"""The longest that one piece of what administrators ask for may take."""
-ADMINISTRATION: tuple[Callable[[], bool], ...] = (installing.step,)
-"""Each does one row of its kind of work, and says whether one waited."""
+ADMINISTRATION_SECONDS = 6 * 60 * 60
+"""So long one thing that administrators ask for may take at most."""
 
 CLAIM_SECONDS = 0.25
 CLAIM_IMAGES_MAX = 32
@@ -111,14 +107,16 @@ def reproduce() -> None:
 @queue.app.task(
     name=queue.ADMINISTER,
     soft_time_limit=ADMINISTRATION_SECONDS,
-    time_limit=ADMINISTRATION_SECONDS + 60,
+    time_limit=ADMINISTRATION_SECONDS + HARD_LIMIT_SECONDS,
     acks_late=True,
     ignore_result=True,
 )
 def administer() -> None:
-    """Do what administrators asked for, one row after the other, until nothing waits."""
+    """Do what administrators have asked for, one thing after the other, until nothing waits."""
+    from webapp.worker.administration import STEPS
+
     until = time.monotonic() + CLAIMING_SECONDS
-    while any(step() for step in ADMINISTRATION):
+    while any(step() for step in STEPS):
         if stopping.value or time.monotonic() > until:
             queue.ring(queue.ADMINISTER)
             return
@@ -127,14 +125,10 @@ def administer() -> None:
 def _claimer() -> dict[str, Any]:
     """Who claims, with which bundles, and for how long."""
     return {
-        "worker": _own_name(),
+        "worker": lease.own_name(),
         "bundle_sha256s": predictors.at_hand(),
         "lease_seconds": current_settings().lease_seconds,
     }
-
-
-def _own_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _claim(limit: int) -> list[Claim]:

@@ -1,0 +1,107 @@
+"""Name the pictures of a reading task that no training may learn from: the locked test.
+
+``python -m ml.locked_test --bundle ml/bundles/fundus/1.0.0 --data ../shared/data/eye-odir5k``
+makes the division that the bundle was fitted by once more, and writes it to
+``ml/locked_tests/<reading task>.csv``: one row a picture that is held back, named by the SHA-256 of
+its bytes. Those of ``test`` are what models are compared on. Those of ``tune`` set the thresholds,
+now as before, so that what starts from the bundle's weights is not tuned on what these learnt from.
+Those ``dropped`` may show whom the test shows.
+"""
+
+import argparse
+import csv
+import hashlib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml import bundle as bundles
+from ml.bundle import BundleError
+from ml.datasets import packed
+from ml.datasets.manifest import Manifest
+from ml.evaluate import EvaluationError, recorded_split
+from ml.splits import Split
+
+FOLDER = Path(__file__).parent / "locked_tests"
+COLUMNS = ("sha256", "subject", "part")
+TEST, TUNE, DROPPED = "test", "tune", "dropped"
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """The pictures of a reading task that are held back, by the SHA-256 of their bytes."""
+
+    parts: dict[str, str]
+    """``test``, ``tune`` or ``dropped`` by picture."""
+    tested_subjects: frozenset[str]
+    """Whom the test shows, as the publisher names them."""
+
+    @property
+    def test(self) -> frozenset[str]:
+        """What models are compared on."""
+        return frozenset(sha256 for sha256, part in self.parts.items() if part == TEST)
+
+
+def held_back(reading_task: str) -> HeldBack:
+    """What is held back for a reading task, by its code; nothing for one without a locked test."""
+    path = FOLDER / f"{reading_task}.csv"
+    if not path.is_file():
+        return HeldBack({}, frozenset())
+    with path.open(newline="", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    return HeldBack(
+        {row["sha256"]: row["part"] for row in rows},
+        frozenset(row["subject"] for row in rows if row["part"] == TEST and row["subject"]),
+    )
+
+
+def rows_of(manifest: Manifest, split: Split) -> list[tuple[str, str, str]]:
+    """The rows of the table, in the order of their hashes: test before tune before dropped where
+    two files have the same bytes."""
+    subjects = {record.file: record.subject for record in manifest.records}
+    found: dict[str, tuple[str, str, str]] = {}
+    for part, files in ((TEST, split.test), (TUNE, split.tune), (DROPPED, split.dropped)):
+        for file in files:
+            sha256 = hashlib.sha256(manifest.read(file)).hexdigest()
+            found.setdefault(sha256, (sha256, subjects[file], part))
+    return [found[sha256] for sha256 in sorted(found)]
+
+
+def write(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write the table that ``held_back`` reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as table:
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+
+
+def main() -> int:
+    """Write the table of one reading task. Exit status: 0, or 2 when these are not the data that
+    the bundle was fitted to."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ml.locked_test",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="what it was fitted to")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
+    options = parser.parse_args()
+    try:
+        facts = bundles.load(options.bundle).facts
+        manifest = packed.read(options.data)
+        split = recorded_split(facts, manifest)
+    except (BundleError, EvaluationError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = rows_of(manifest, split)
+    path = options.out / f"{facts['reading_task']['code']}.csv"
+    write(path, rows)
+    print(f"{path}: {sum(part == TEST for _, _, part in rows)} pictures in the test")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

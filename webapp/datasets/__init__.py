@@ -1,0 +1,1 @@
+"""Data sets to learn from, and snapshots of what the house's own clinicians decided."""

@@ -1,0 +1,136 @@
+"""From a snapshot to the folder that a training reads."""
+
+import csv
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ml.datasets import packed
+from ml.datasets.copying import sha256_of
+from ml.datasets.manifest import SEPARATOR, Record
+from ml.jsonfile import write_json
+from webapp import storage
+from webapp.datasets.house import TUNE_SHARE
+from webapp.datasets.models import Dataset, Side, Snapshot
+from webapp.datasets.queries import (
+    LEFT_OUT,
+    LockedTest,
+    get_snapshot,
+    locked_test,
+    withdrawn_pseudonyms,
+)
+from webapp.worker.testing import registered_manifest, registered_test
+
+SPLITS = {Side.TRAIN: "train", Side.TUNE: "val", Side.TEST: "test"}
+"""What a recipe whose `data.split` is `published` calls the sides."""
+HOUSE = "house"
+"""The source of the house's own pictures."""
+METADATA = ("age", "sex", "localization")
+
+
+def materialise(snapshot_id: int, folder: Path) -> Path:
+    """Write what a training learns from to a folder, as `ml.train --data` reads it: the base data
+    set and the house's own pictures. Returns the folder; the table is written last.
+
+    Nothing of the locked test is in `train` or `val`: it is the `test`, as far as it is registered
+    here. Of the house's test patients nothing is there at all, since pictures of a test may be
+    carried along in a bundle, and neither is anything of who has withdrawn consent meanwhile.
+
+    Raises:
+        NotFound: there is no such snapshot, or a picture of the house is not in the store.
+        FileNotFoundError: the base's files are not on this machine.
+    """
+    snapshot = get_snapshot(snapshot_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    records: list[Record] = []
+    written: set[str] = set()
+    with zipfile.ZipFile(folder / packed.ARCHIVE, "w", zipfile.ZIP_STORED) as archive:
+        for record, data in _lessons(snapshot):
+            if sha256_of(record) not in written:
+                written.add(sha256_of(record))
+                archive.writestr(record.file, data)
+                records.append(record)
+    base = snapshot.dataset
+    write_json(
+        folder / packed.FACTS,
+        {
+            "name": f"snapshot-{snapshot.id}",
+            "title": base.name if base else "Own cases",
+            "licence": base.licence if base else "",
+            "manifest_sha256": snapshot.manifest_sha256,
+            "count": len(records),
+        },
+    )
+    packed.write_manifest(folder / packed.MANIFEST, records)
+    return folder
+
+
+def sides_of(records: Sequence[Record], locked: LockedTest) -> dict[str, str]:
+    """Where each picture of a data set must be, by file: a `Side`, or `LEFT_OUT`.
+
+    Where the locked test says which pictures tune, all others that are free train. Else what is
+    published as `val` tunes, what is published as `test` is left out, and without either a tenth
+    of the subjects tunes.
+    """
+    fixed = {record.file: locked.side(sha256_of(record), record.subject) for record in records}
+    tunes = Side.TUNE in fixed.values()
+    return {
+        record.file: fixed[record.file] or (Side.TRAIN if tunes else _free_side(record))
+        for record in records
+    }
+
+
+def _free_side(record: Record) -> str:
+    published = {"train": Side.TRAIN, "val": Side.TUNE, "test": LEFT_OUT}
+    if record.split in published:
+        return published[record.split]
+    digest = hashlib.sha256((record.subject or record.file).encode()).digest()
+    return Side.TUNE if digest[0] < 256 * TUNE_SHARE else Side.TRAIN
+
+
+def _lessons(snapshot: Snapshot) -> Iterator[tuple[Record, bytes]]:
+    """Everything with its bytes: first the test, so that nothing of it comes again."""
+    test = registered_test(snapshot.reading_task)
+    for record in test.records:
+        yield replace(record, split=SPLITS[Side.TEST]), test.read(record.file)
+    rows = _house_rows(snapshot)
+    tested = {row["sha256"] for row in rows if row["side"] == Side.TEST}
+    if snapshot.dataset is not None:
+        yield from _of_base(snapshot.dataset, locked_test(snapshot.reading_task), tested)
+    yield from _of_house(rows, withdrawn_pseudonyms(snapshot))
+
+
+def _of_base(
+    dataset: Dataset, locked: LockedTest, tested: set[str]
+) -> Iterator[tuple[Record, bytes]]:
+    manifest = registered_manifest(dataset)
+    sides = sides_of(manifest.records, locked)
+    for record in manifest.records:
+        side = sides[record.file]
+        if side in (Side.TRAIN, Side.TUNE) and sha256_of(record) not in tested:
+            yield replace(record, split=SPLITS[Side(side)]), manifest.read(record.file)
+
+
+def _of_house(
+    rows: Sequence[Mapping[str, str]], withdrawn: frozenset[str]
+) -> Iterator[tuple[Record, bytes]]:
+    for row in rows:
+        if row["side"] == Side.TEST or row["subject"] in withdrawn:
+            continue
+        record = Record(
+            file=f"{HOUSE}/{row['sha256']}",
+            labels=tuple(row["labels"].split(SEPARATOR)),
+            subject=row["subject"],
+            split=SPLITS[Side(row["side"])],
+            source=HOUSE,
+            metadata={name: row[name] for name in METADATA if row[name]},
+        )
+        yield record, storage.get(row["sha256"])
+
+
+def _house_rows(snapshot: Snapshot) -> list[dict[str, str]]:
+    text = storage.get(snapshot.manifest_sha256).decode()
+    return list(csv.DictReader(io.StringIO(text, newline="")))
