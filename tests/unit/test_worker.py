@@ -518,7 +518,7 @@ def test_installing_registers_copies_and_lets_the_first_serve(bundle: Path) -> N
 
 def test_installing_again_does_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert install.install(bundle)
-    monkeypatch.setattr(install.predictor, "load", always_raise(AssertionError("loaded again")))
+    monkeypatch.setattr(install.fetching, "try_out", always_raise(AssertionError("tried again")))
     assert not install.install(bundle)
 
 
