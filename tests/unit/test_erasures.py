@@ -14,7 +14,7 @@ from tests.conftest import People
 from webapp import audit, queue, storage, sweeper
 from webapp.accounts.models import User
 from webapp.assessments.models import Assessment, State
-from webapp.cases.models import Case, CaseMove, Image, Patient, Region
+from webapp.cases.models import Case, CaseMove, FormerParticulars, Image, Patient, Region, Sex
 from webapp.cases.queries import find_patient, images_filed_elsewhere
 from webapp.catalogue.models import ReadingTask, RegionKind
 from webapp.db import db, now, transaction
@@ -87,6 +87,15 @@ def full_case(clinician: User, data: bytes) -> Case:
     shown = review_queries.basis(case).mark
     reviews.sign(actor=clinician, case=case, verdict=amended, shown=shown, form_token="2")
     with transaction():
+        db.session.add(
+            FormerParticulars(
+                patient_id=case.patient_id,
+                birth_year=1961,
+                sex=Sex.FEMALE,
+                corrected_by=clinician,
+                corrected_at=now(),
+            )
+        )
         signed = db.session.scalars(sa.select(Review).order_by(Review.id)).all()[-1]
         db.session.add(
             Outcome(
@@ -172,6 +181,7 @@ def test_the_database_lets_go_of_the_texts_of_erased_patients_and_of_nothing_els
     refused(sa.update(Review).values(comment=services.ERASED))  # nobody is erased yet
     refused(sa.update(Outcome).values(note=services.ERASED))
     refused(sa.update(SecondRead).values(comment=services.ERASED))
+    refused(sa.update(FormerParticulars).values(birth_year=None))
     erase(administrator, clinician)
     refused(sa.update(Review).values(comment="another text"))
     refused(sa.update(Review).values(comment=services.ERASED, decision=Decision.OVERRIDE))
@@ -179,6 +189,8 @@ def test_the_database_lets_go_of_the_texts_of_erased_patients_and_of_nothing_els
     refused(sa.update(SecondRead).values(finding_id=1))
     refused(sa.delete(Review).where(Review.case_id == case.id))
     refused(sa.delete(SecondRead))
+    refused(sa.update(FormerParticulars).values(sex=Sex.MALE))
+    refused(sa.delete(FormerParticulars))
 
 
 def test_a_picture_that_another_patient_has_too_stays(clinician: User, administrator: User) -> None:

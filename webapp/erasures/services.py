@@ -22,7 +22,7 @@ from webapp import audit, storage
 from webapp.accounts.models import Site, User
 from webapp.assessments import leases
 from webapp.assessments.models import AssessedImage, Assessment, Leased, State
-from webapp.cases.models import Case, CaseMove, Image, Patient, Region, Side
+from webapp.cases.models import Case, CaseMove, FormerParticulars, Image, Patient, Region, Side
 from webapp.cases.queries import find_patient, normal_identifier
 from webapp.db import db, now, on_commit, transaction
 from webapp.erasures import queries
@@ -202,6 +202,10 @@ def _clear_particulars(patient: Patient, case_ids: Collection[int]) -> dict[str,
         region.label = region.key = f"erased {region.id}"
     notes = _set(Case, Case.id.in_(case_ids) & (Case.note != ""), note="")
     _set(Case, Case.id.in_(case_ids), age_is_derived=False)
+    had_year = FormerParticulars.birth_year.is_not(None)
+    _set(
+        FormerParticulars, had_year & (FormerParticulars.patient_id == patient.id), birth_year=None
+    )
     names = _set(
         Image,
         Image.case_id.in_(case_ids),

@@ -256,7 +256,6 @@ def case(case_id: int) -> ResponseReturnValue:
     assessment, *history = readings
     decisions = panels(actor=signed_in_user(), case=case)
     audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
-    decisions = panels(actor=signed_in_user(), case=case)
     if case.patient.erased_at is not None:
         return render_template(
             "triage/erased.html", case=case, assessment=assessment, panels=decisions
