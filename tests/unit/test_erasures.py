@@ -14,9 +14,20 @@ from tests.conftest import People
 from webapp import audit, queue, storage, sweeper
 from webapp.accounts.models import User
 from webapp.assessments.models import Assessment, State
-from webapp.cases.models import Case, CaseMove, FormerParticulars, Image, Patient, Region, Sex
+from webapp.cases.models import (
+    Case,
+    CaseMove,
+    Consent,
+    FormerParticulars,
+    Image,
+    Patient,
+    Region,
+    Sex,
+)
 from webapp.cases.queries import find_patient, images_filed_elsewhere
 from webapp.catalogue.models import ReadingTask, RegionKind
+from webapp.datasets.models import Snapshot, SnapshotCase
+from webapp.datasets.queries import snapshots_of_patient, withdrawn_pseudonyms
 from webapp.db import db, now, transaction
 from webapp.erasures import queries, services
 from webapp.erasures.models import Cause, Erasure
@@ -353,6 +364,32 @@ def test_the_time_for_which_cases_are_kept(clinician: User) -> None:
     (event,) = clinic.recorded("patient.erased")
     assert event.detail["cause"] == "retention"
     assert services.erase_old(days=30) == 0
+
+
+@ONE_KIND
+def test_snapshots_that_hold_them_are_told(clinician: User, administrator: User) -> None:
+    case = clinic.send(clinician, identifier="P-secret")
+    case.patient.consent = Consent.GIVEN
+    snapshot = Snapshot(
+        reading_task_id=case.reading_task_id,
+        manifest_sha256=storage.put(b"{}"),
+        includes_agreement=False,
+        counts={},
+        note="",
+        created_at=now(),
+    )
+    db.session.add(snapshot)
+    db.session.flush()
+    db.session.add(
+        SnapshotCase(
+            snapshot_id=snapshot.id, case_id=case.id, patient_id=case.patient_id, is_test=False
+        )
+    )
+    db.session.commit()
+    erasure = erase(administrator, clinician)
+    assert erasure.remains["snapshots"] == 1
+    assert snapshots_of_patient(erasure.patient) == [snapshot]
+    assert withdrawn_pseudonyms(snapshot)  # no further training takes them from it
 
 
 @ONE_KIND

@@ -8,6 +8,7 @@ from sqlalchemy.orm import joinedload
 from webapp.assessments.models import AssessedImage, Assessment
 from webapp.audit import AuditEvent
 from webapp.cases.models import Case, Image, Patient
+from webapp.datasets.queries import snapshots_of_patient
 from webapp.db import db
 from webapp.erasures.models import Erasure
 from webapp.errors import NotFound
@@ -102,4 +103,5 @@ def remains(patient: Patient, case_ids: Collection[int]) -> dict[str, int]:
         "outcomes": select(func.count(Outcome.id)).where(Outcome.case_id.in_(case_ids)),
         "events": select(func.count(AuditEvent.id)).where(events),
     }
-    return {name: db.session.scalar(count) or 0 for name, count in counted.items()}
+    counts = {name: db.session.scalar(count) or 0 for name, count in counted.items()}
+    return counts | {"snapshots": len(snapshots_of_patient(patient))}

@@ -22,7 +22,16 @@ from webapp import audit, storage
 from webapp.accounts.models import Site, User
 from webapp.assessments import leases
 from webapp.assessments.models import AssessedImage, Assessment, Leased, State
-from webapp.cases.models import Case, CaseMove, FormerParticulars, Image, Patient, Region, Side
+from webapp.cases.models import (
+    Case,
+    CaseMove,
+    Consent,
+    FormerParticulars,
+    Image,
+    Patient,
+    Region,
+    Side,
+)
 from webapp.cases.queries import find_patient, normal_identifier
 from webapp.db import db, now, on_commit, transaction
 from webapp.erasures import queries
@@ -193,6 +202,7 @@ def _clear_particulars(patient: Patient, case_ids: Collection[int]) -> dict[str,
     """Who they were, and what a picture's file or a lesion's name may tell of it."""
     patient.identifier = f"erased {patient.id} {secrets.token_hex(4)}"
     patient.birth_year = None
+    patient.consent = Consent.NOT_ASKED  # nothing is learnt from them any more
     patient.erased_at = now()
     db.session.flush()
     regions = db.session.scalars(

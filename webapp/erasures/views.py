@@ -7,6 +7,7 @@ from webapp import audit
 from webapp.accounts.models import Site
 from webapp.accounts.queries import all_sites
 from webapp.config import current_settings
+from webapp.datasets.queries import snapshots_of_patient
 from webapp.db import db
 from webapp.erasures import queries, services
 from webapp.erasures.forms import ErasureForm
@@ -49,7 +50,11 @@ def erasure(erasure_id: int) -> ResponseReturnValue:
     """What went with a patient, and what remains."""
     erasure = queries.get_erasure(erasure_id)
     audit.record_look(actor=signed_in_user(), action="erasure.opened", subject=erasure.patient)
-    return render_template("erasures/erasure.html", erasure=erasure)
+    return render_template(
+        "erasures/erasure.html",
+        erasure=erasure,
+        snapshots=snapshots_of_patient(erasure.patient),
+    )
 
 
 def _page(form: ErasureForm) -> str:
