@@ -24,6 +24,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.api.views import blueprint as api
     from webapp.bundles.cli import bundle
     from webapp.bundles.views import blueprint as bundles_pages
+    from webapp.erasures.cli import patients
+    from webapp.erasures.views import blueprint as erasures_pages
     from webapp.explanations.views import blueprint as explanations_pages
     from webapp.exports.views import blueprint as exports_pages
     from webapp.guidance.views import blueprint as guidance_pages
@@ -45,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         accounts_pages,
         api,
         bundles_pages,
+        erasures_pages,
         explanations_pages,
         exports_pages,
         guidance_pages,
@@ -59,5 +62,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(blueprint)
     app.cli.add_command(bundle)
     app.cli.add_command(demo)
+    app.cli.add_command(patients)
     security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app

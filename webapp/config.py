@@ -122,6 +122,9 @@ class Settings:
     metrics_token: str = setting(
         _secret, "", "lets /metrics be read from elsewhere; from this machine only if unset"
     )
+    retention_days: int = setting(
+        _natural_int, 0, "days after which a patient without a newer case is erased; 0 is never"
+    )
     idle_minutes: int = setting(_positive_int, 15, "idle time after which a user is signed off")
     log_level: str = setting(
         _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "least level that is logged"

@@ -27,6 +27,8 @@ class Permission(enum.StrEnum):
     SECOND_READ = "second_read"
     VIEW_MODELS = "view_models"
     MANAGE_USERS = "manage_users"
+    ERASE_PATIENTS = "erase_patients"
+    """By their identifier, which somebody else has to tell: it lets nobody see a patient."""
     MANAGE_CATALOGUE = "manage_catalogue"
     READ_AUDIT = "read_audit"
     MANAGE_MODELS = "manage_models"
@@ -105,6 +107,7 @@ _GRANTS = {
     Role.ADMINISTRATOR: frozenset(
         {
             Permission.MANAGE_USERS,
+            Permission.ERASE_PATIENTS,
             Permission.MANAGE_CATALOGUE,
             Permission.VIEW_MODELS,
             Permission.READ_AUDIT,

@@ -3,7 +3,8 @@
 Every two seconds it ends the attempts of workers that went silent, and rings for work that nobody
 has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record. Four
 times a minute it rings for every worker, also where nothing waits: whoever comes is known to live.
-Beside that, in a thread of its own, it does the work of imports, which needs no model.
+Every ten minutes it erases patients who were kept for long enough. Beside that, in a thread of its
+own, it does the work of imports, which needs no model.
 """
 
 import datetime as dt
@@ -26,6 +27,7 @@ from webapp.assessments.services import return_expired_leases
 from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
 from webapp.db import now
+from webapp.erasures import services as erasures
 from webapp.imports import services as imports
 from webapp.monitoring import services as monitoring
 from webapp.monitoring.models import Part
@@ -37,6 +39,7 @@ SWEEP_SECONDS = 2
 ANCHOR_SECONDS = 60
 IMPORT_SECONDS = 1
 PRESENCE_SECONDS = 15
+ERASURE_SECONDS = 600
 
 
 def main() -> None:
@@ -51,7 +54,7 @@ def main() -> None:
     settings: Settings = app.config["FIRSTLOOK"]
     threading.Thread(target=work_on_imports, args=(app, stop), name="imports", daemon=True).start()
     started_at = now()
-    anchored_at = looked_at = float("-inf")
+    anchored_at = looked_at = erased_at = float("-inf")
     while not stop.is_set():
         anchors = time.monotonic() - anchored_at >= ANCHOR_SECONDS
         with app.app_context():
@@ -62,6 +65,10 @@ def main() -> None:
                 looked_at = time.monotonic()
         if anchors:
             anchored_at = time.monotonic()
+        if time.monotonic() - erased_at >= ERASURE_SECONDS:
+            with app.app_context():
+                erase(retention_days=settings.retention_days)
+            erased_at = time.monotonic()
         stop.wait(SWEEP_SECONDS)
 
 
@@ -74,6 +81,13 @@ def sweep(*, bells: int, anchors: bool) -> None:
         _attempt(partial(ring_for_unclaimed, kind.rows, kind.job, bells=bells))
     if anchors:
         _attempt(audit.append_anchor)
+
+
+def erase(*, retention_days: int) -> None:
+    """Finish what erasures could not, and erase what has been kept for long enough."""
+    _attempt(erasures.let_go_of_the_rest)
+    if retention_days:
+        _attempt(lambda: erasures.erase_old(days=retention_days))
 
 
 def work_on_imports(app: Flask, stop: threading.Event) -> None:

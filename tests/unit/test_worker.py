@@ -36,7 +36,7 @@ from webapp.db import db, now, transaction
 from webapp.errors import NotFound
 from webapp.registry.models import Sample
 from webapp.registry.queries import champion, installed, samples_of
-from webapp.worker import inference, install, jobs, lease, predictors
+from webapp.worker import fetching, inference, install, jobs, lease, predictors
 from webapp.worker.version import code_version, git_revision
 
 Schedule = Callable[..., Assessment]
@@ -518,7 +518,7 @@ def test_installing_registers_copies_and_lets_the_first_serve(bundle: Path) -> N
 
 def test_installing_again_does_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert install.install(bundle)
-    monkeypatch.setattr(install.fetching, "try_out", always_raise(AssertionError("tried again")))
+    monkeypatch.setattr(fetching.predictor, "load", always_raise(AssertionError("loaded again")))
     assert not install.install(bundle)
 
 

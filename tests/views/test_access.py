@@ -19,8 +19,10 @@ from webapp.accounts.models import ApiToken, Site, User
 from webapp.accounts.queries import token_hash
 from webapp.assessments.models import AssessedImage
 from webapp.bundles import services as bundles
-from webapp.cases.models import Case, Region
+from webapp.cases.models import Case, Patient, Region, Sex
 from webapp.db import db, now
+from webapp.erasures.models import Cause
+from webapp.erasures.services import erase
 from webapp.explanations.models import Explanation
 from webapp.permissions import Role
 from webapp.registry.models import ModelVersion
@@ -64,6 +66,9 @@ ALLOWED: dict[str, set[Any]] = {
     "bundles.bundles": OFFICE,
     "bundles.installation_status": OFFICE,
     "bundles.submit_bundle": OFFICE,
+    "erasures.erasure": OFFICE,
+    "erasures.erasures": OFFICE,
+    "erasures.submit_erasure": OFFICE,
     "explanations.explanation_status": READERS,
     "explanations.heat_map": READERS,
     "explanations.request_explanation": READERS,
@@ -125,7 +130,15 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.worklist": READERS,
     "triage.worklist_rows": READERS,
 }
-NOT_OF_A_SITE = {"finding_id", "installation_id", "model_id", "sample_id", "site_id", "user_id"}
+NOT_OF_A_SITE = {
+    "erasure_id",
+    "finding_id",
+    "installation_id",
+    "model_id",
+    "sample_id",
+    "site_id",
+    "user_id",
+}
 """What these number is no patient's, nor anybody's own."""
 
 REVIEW = {"basis": "1 completed 0", "decision": "uncertain"}
@@ -168,6 +181,7 @@ def numbers(
             "assessed_image_id": read.id,
             "assessment_id": read.assessment_id,
             "case_id": case.id,
+            "erasure_id": erased(people),
             "explanation_id": explanation.id,
             "filter_id": saved_filter(clinician),
             "installation_id": bundles.request(actor=None, archive=b"", file_name="").id,
@@ -183,6 +197,14 @@ def numbers(
             "token_id": number_of_token(clinic.token(clinician)),
             "user_id": people.administrator().id,
         }
+
+
+def erased(people: People) -> int:
+    patient = Patient(
+        site=people.site(), identifier="E-1", sex=Sex.UNKNOWN, birth_year=None, created_at=now()
+    )
+    db.session.add(patient)
+    return erase(actor=None, patient=patient, reason="asked", cause=Cause.REQUEST).id
 
 
 def region_of(case: Case) -> int:

@@ -217,6 +217,7 @@ def images_filed_elsewhere(
                 Image.sop_instance_uid.in_(sop_instance_uids),
             ),
             Case.site_id.in_(visible_site_ids(actor)),
+            Patient.erased_at.is_(None),
             ~same_patient,
         )
         .options(contains_eager(Image.case).contains_eager(Case.patient))

@@ -78,7 +78,7 @@ def find_or_create_patient(
     the end of the transaction.
 
     Raises:
-        NotFound: the site is not one of the actor's.
+        NotFound: the site is not one of the actor's, or the patient was erased.
         Invalid: the identifier is empty or longer than the record allows, or the birth year
             cannot be one.
         Conflict: `patient_differs`: birth year or sex are others than those `on_record`.
@@ -91,6 +91,7 @@ def find_or_create_patient(
         if patient is None:
             patient = _register(site, identifier, birth_year, sex)
         _hold(patient)
+        _require_not_erased(patient)
         _check_agrees(patient, birth_year, sex)
     return patient
 
@@ -122,7 +123,7 @@ def correct_patient(
     has begun to write the record must not wait for a row that a worker holds.
 
     Raises:
-        NotFound: the patient is not at a site of the actor.
+        NotFound: the patient is not at a site of the actor, or was erased.
         Invalid: the birth year cannot be one.
         Conflict: `patient_changed`: what is `on_record` is not what the actor was `shown`.
     """
@@ -130,6 +131,7 @@ def correct_patient(
     _check_birth_year(corrected.birth_year)
     with transaction():
         _hold(patient)
+        _require_not_erased(patient)
         on_record = Particulars.of(patient)
         if on_record != shown:
             raise Conflict("patient_changed", on_record=on_record)
@@ -337,6 +339,11 @@ def plain_text(text: str) -> str:
     """Text as it is kept: without control characters, some of which a database refuses, and
     without space around it. Lines stay."""
     return _CONTROL_CHARACTERS.sub("", text).strip()
+
+
+def _require_not_erased(patient: Patient) -> None:
+    if patient.erased_at is not None:
+        raise NotFound("patient", patient_id=patient.id)
 
 
 def _require_site(actor: User, site_id: int) -> None:

@@ -84,15 +84,16 @@ class _Page(FPDF):
     ) -> None:
         """The image that the answer is of, with the patient's particulars beside it."""
         top = self.get_y()
-        self.image(
-            _small(meant.image_sha256),
-            MARGIN_MM,
-            top,
-            PICTURE_MM,
-            PICTURE_MM,
-            keep_aspect_ratio=True,
-            alt_text=_("Image %(number)s of this case", number=meant.position + 1),
-        )
+        if case.patient.erased_at is None:
+            self.image(
+                _small(meant.image_sha256),
+                MARGIN_MM,
+                top,
+                PICTURE_MM,
+                PICTURE_MM,
+                keep_aspect_ratio=True,
+                alt_text=_("Image %(number)s of this case", number=meant.position + 1),
+            )
         self.set_left_margin(MARGIN_MM + PICTURE_MM + 8)
         self.set_y(top)
         for name, value in _particulars(case, review):

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from flask import (
     Blueprint,
+    current_app,
     flash,
     redirect,
     render_template,
@@ -53,6 +54,9 @@ from webapp.triage.told import told_by
 from webapp.triage.worklist_forms import SaveFilterForm, WorklistForm
 
 blueprint = Blueprint("triage", __name__)
+
+ERASED_PICTURE = "img/erased.svg"
+"""Shown where a picture of an erased patient was."""
 
 _DEMONSTRATION_REFUSALS = {
     "demonstration_there": _l("There are demonstration cases already."),
@@ -252,6 +256,10 @@ def case(case_id: int) -> ResponseReturnValue:
     assessment, *history = readings
     decisions = panels(actor=signed_in_user(), case=case)
     audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
+    if case.patient.erased_at is not None:
+        return render_template(
+            "triage/erased.html", case=case, assessment=assessment, panels=decisions
+        )
     return render_template(
         "triage/case.html",
         case=case,
@@ -365,6 +373,8 @@ def image(image_id: int) -> ResponseReturnValue:
     audit.record_look(
         actor=signed_in_user(), action="image.opened", subject=image, case_id=image.case_id
     )
+    if image.case.patient.erased_at is not None:
+        return current_app.send_static_file(ERASED_PICTURE)
     return stored_picture(image.sha256, image.media_type, f"image-{image.id}")
 
 
@@ -374,6 +384,8 @@ def image(image_id: int) -> ResponseReturnValue:
 def thumbnail(image_id: int) -> ResponseReturnValue:
     """A small picture of an image, for lists; rows that refresh themselves ask for it as well."""
     image = get_image(actor=signed_in_user(), image_id=image_id)
+    if image.case.patient.erased_at is not None:
+        return current_app.send_static_file(ERASED_PICTURE)
     return stored_picture(image.thumbnail_sha256, "image/jpeg", f"thumbnail-{image.id}")
 
 
