@@ -8,14 +8,17 @@ export function chosenReadingTask(form) {
 }
 
 /**
- * What concerns the chosen reading task: its description, and fields that its model reads. While
- * none is chosen all are shown, as without script.
+ * What concerns the chosen reading task: its description, and fields that only some tasks ask for.
+ * While none is chosen, all descriptions are shown and none of these fields. Without script all are.
  *
  * @param {HTMLFormElement} form
  */
 export function describeReadingTask(form) {
   const chosen = chosenReadingTask(form);
-  for (const part of form.querySelectorAll("[data-about-task]")) {
-    part.hidden = chosen !== "" && !part.dataset.aboutTask.split(" ").includes(chosen);
+  for (const description of form.querySelectorAll("[data-about-task]")) {
+    description.hidden = chosen !== "" && description.dataset.aboutTask !== chosen;
+  }
+  for (const part of form.querySelectorAll("[data-asked-for]")) {
+    part.hidden = !part.dataset.askedFor.split(" ").includes(chosen);
   }
 }

@@ -130,6 +130,9 @@ def send(page: Page, task: Task, identifier: str, picture: Path) -> None:
     """Fill in the form for a new case of the task, and send it."""
     page.goto("/cases/new")
     name = task.manifest["reading_task"]["name"]
+    asked_for_one_kind = page.locator("[data-asked-for]")
+    expect(asked_for_one_kind).to_have_count(4)
+    expect(asked_for_one_kind.locator("visible=true")).to_have_count(0)
     page.get_by_role("radio", name=name).check()
     page.locator("input[type=file]").first.set_input_files(picture)
     page.get_by_label("Patient identifier").fill(identifier)

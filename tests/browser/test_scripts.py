@@ -367,6 +367,7 @@ def test_the_lesions_of_a_patient_are_suggested(ward: Ward, visit: Callable[...,
         skin = serving_model(task="dermoscopy").reading_task_id
     ward.case(identifier="A-1", reading_task_id=skin, region="left arm")
     page = visit("/cases/new")
+    expect(page.get_by_label("Lesion")).to_be_hidden()
     page.get_by_label("Dermoscopy").check()
     suggested = page.locator("#known-lesions option")
     with page.expect_response("**/regions/known"):
@@ -638,3 +639,17 @@ def test_a_comment_that_is_begun_stays_when_the_answer_comes_and_is_signed_with_
     page.get_by_role("button", name="Sign", exact=True).click()
     expect(page.get_by_text("Signed: Agrees with the model: Grave.")).to_be_visible(timeout=SLOW_MS)
     expect(page.locator("#decision-panel")).to_contain_text("Seen at the bedside")
+
+
+def test_on_a_phone_the_navigation_is_one_line_that_shows_where_one_is(
+    visit: Callable[..., Page],
+) -> None:
+    page = visit("/models", viewport={"width": 320, "height": 640})
+    links = page.get_by_role("navigation", name="Main").get_by_role("link").all()
+    assert len({link.bounding_box()["y"] for link in links}) == 1
+    expect(links[-1]).to_have_accessible_name("Models")
+    expect(links[-1]).to_be_in_viewport(ratio=1)
+    expect(links[0]).not_to_be_in_viewport()
+    for link in links:
+        link.focus()
+        expect(link).to_be_in_viewport(ratio=1)

@@ -160,9 +160,9 @@ class NewCaseForm(PatientForm):
         if region is not None and region.reading_task_id in self.region_kinds:
             self.reading_task.data = region.reading_task_id
 
-    def tasks_that_follow(self, kind: str) -> str:
+    def tasks_that_follow(self, kind: str) -> list[int]:
         """The numbers of the reading tasks whose images show this."""
-        return " ".join(str(task_id) for task_id, one in self.region_kinds.items() if one == kind)
+        return [task_id for task_id, one in self.region_kinds.items() if one == kind]
 
     def renew_token(self) -> None:
         """Make this another form, whose sending makes another case."""
