@@ -234,9 +234,10 @@ class Stack:
     def _make_instance(self) -> None:
         self.run("flask", "--app", "wsgi", "db", "upgrade")
         if self.bundles:
-            self.run("python", "-m", "webapp.worker.install", *map(str, self.bundles))
+            command = ("python", "-m", "webapp.worker.install", *map(str, self.bundles))
+            self.run(*command, seconds=300 * len(self.bundles))
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, seconds: float = 300) -> str:
         """Run a command of the project in this instance; returns what it printed."""
         done = subprocess.run(
             command,
@@ -245,7 +246,7 @@ class Stack:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=seconds,
         )
         if done.returncode:
             raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")

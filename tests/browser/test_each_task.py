@@ -12,13 +12,14 @@ import pytest
 from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
-from tests.browser.person import ANSWER_MS
 from tests.demo import newest_bundle
 from tests.stack import Answer, Stack
 from webapp.assessments.models import State
 from webapp.config import REPOSITORY
 from webapp.permissions import Role
 
+ANSWER_MS = 60_000
+"""Each flow is the first to ask for its model, which is loaded then."""
 CASE = re.compile(r"/cases/\d+$")
 PATIENT = re.compile(r"/patients/\d+$")
 CT_SLICES = REPOSITORY.parent / "shared" / "data" / "chest-ct"
