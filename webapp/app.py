@@ -24,6 +24,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.api.views import blueprint as api
     from webapp.bundles.cli import bundle
     from webapp.bundles.views import blueprint as bundles_pages
+    from webapp.datasets.cli import dataset_commands, snapshot_commands
+    from webapp.datasets.views import blueprint as datasets_pages
     from webapp.erasures.cli import patients
     from webapp.erasures.views import blueprint as erasures_pages
     from webapp.explanations.views import blueprint as explanations_pages
@@ -47,6 +49,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         accounts_pages,
         api,
         bundles_pages,
+        datasets_pages,
         erasures_pages,
         explanations_pages,
         exports_pages,
@@ -60,8 +63,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         triage_pages,
     ):
         app.register_blueprint(blueprint)
-    app.cli.add_command(bundle)
-    app.cli.add_command(demo)
-    app.cli.add_command(patients)
+    for commands in (bundle, dataset_commands, demo, patients, snapshot_commands):
+        app.cli.add_command(commands)
     security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app

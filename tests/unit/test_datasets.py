@@ -3,9 +3,11 @@
 import csv
 import io
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
@@ -18,15 +20,17 @@ from tests import clinic, datasets
 from tests.conftest import People
 from webapp import queue, storage
 from webapp.accounts.models import User
+from webapp.app import create_app
 from webapp.cases.models import Case, Consent, Patient
 from webapp.cases.services import record_consent
 from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.queries import findings_by_code
-from webapp.config import REPOSITORY, current_settings
+from webapp.config import REPOSITORY, Settings, current_settings
 from webapp.datasets import gathering, house, queries, services
 from webapp.datasets.models import LeftOut, Side, Snapshot, Standing
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
+from webapp.monitoring import services as monitoring
 from webapp.registry.models import ModelVersion
 from webapp.reviews import services as reviews
 from webapp.reviews.models import Decision, OutcomeSource
@@ -197,8 +201,6 @@ def test_what_nobody_foresaw_is_on_record_and_tried_again(
     assert (dataset.standing, dataset.last_error) == (Standing.WAITING, "MemoryError: full")
     assert [path.name for path in current_settings().datasets_dir.iterdir()] == []
     assert not registering.step()  # not before its pause is over
-    actor = people.administrator()
-    assert not services.retry(actor=actor, dataset=dataset)
     with transaction():
         dataset.attempt_count, dataset.not_before_at = 2, None
     with pytest.raises(MemoryError):
@@ -206,7 +208,7 @@ def test_what_nobody_foresaw_is_on_record_and_tried_again(
     monkeypatch.undo()
     db.session.refresh(dataset)
     assert dataset.standing is Standing.FAILED
-    assert services.retry(actor=actor, dataset=dataset)
+    monitoring.retry(actor=people.administrator(), kind="dataset", work_id=dataset.id)
     assert registering.step()
     db.session.refresh(dataset)
     assert dataset.standing is Standing.REGISTERED
@@ -551,3 +553,54 @@ def test_a_slice_of_real_data_is_registered_and_divided_as_the_champion_was(
 def test_the_locked_tests_are_shipped_where_the_settings_say() -> None:
     names = {path.stem for path in (REPOSITORY / "ml" / "locked_tests").glob("*.csv")}
     assert names == set(SHIPPED)
+
+
+# The command line
+
+
+@pytest.fixture
+def run(settings: Settings) -> Iterator[Callable[..., Result]]:
+    """Runs a command of an installation where a worker does at once what it is rung for."""
+    app = create_app(settings)
+    with app.app_context():
+        clinic.serve()
+        yield lambda *words: app.test_cli_runner().invoke(args=words)
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_the_commands(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "dataset.json").write_text('{"title": "Drawn", "licence": "CC0 1.0"}')
+    monkeypatch.setattr("webapp.datasets.cli.time.sleep", lambda _: registering.step())
+    done = run("dataset", "register", str(folder / "manifest.csv"), "--task", "test-task")
+    assert done.exit_code == 0, done.output
+    assert "Data set 1: 12 pictures" in done.output
+    assert "calm\t4" in done.output
+    assert "test-task\tregistered\t12\tDrawn" in run("dataset", "list").output
+    again = run("dataset", "register", str(folder), "--task", "test-task")
+    assert again.exit_code == 1
+    assert "registered already" in again.output
+    frozen = run("snapshot", "freeze", "--task", "test-task", "--dataset", "1", "--note", "n")
+    assert "Snapshot 1: 0 own pictures" in frozen.output
+    assert "1\ttest-task\t0\tDrawn" in run("snapshot", "list").output
+    for words, said in (
+        (("dataset", "register", str(folder), "--task", "nothing"), "known are test-task"),
+        (("snapshot", "freeze", "--task", "test-task"), "refused: nothing"),
+        (("snapshot", "freeze", "--task", "test-task", "--dataset", "9"), "refused: dataset"),
+    ):
+        refused = run(*words)
+        assert refused.exit_code == 1
+        assert said in refused.output
+
+
+def test_a_command_that_waits_asks_whether_anything_runs(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = iter([None, None, registering.step])
+    monkeypatch.setattr("webapp.datasets.cli.PATIENCE_SECONDS", -1)
+    monkeypatch.setattr("webapp.datasets.cli.time.sleep", lambda _: (next(waits) or str)())
+    done = run("dataset", "register", str(folder), "--task", "test-task", "--licence", "CC0")
+    assert done.exit_code == 0
+    assert done.output.count("does the service run?") == 1

@@ -5,6 +5,7 @@ that takes the number of something that `numbers` does not know.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,16 @@ from werkzeug.routing import Rule
 from tests import clinic, imports
 from tests.conftest import Browser, People
 from tests.views.conftest import Program
+from webapp import storage
 from webapp.accounts.models import ApiToken, Site, User
 from webapp.accounts.queries import token_hash
 from webapp.assessments.models import AssessedImage
 from webapp.bundles import services as bundles
 from webapp.cases.models import Case, Patient, Region, Sex
-from webapp.db import db, now
+from webapp.datasets import services as datasets
+from webapp.datasets.gathering import Gathered
+from webapp.datasets.models import Snapshot
+from webapp.db import db, now, transaction
 from webapp.erasures.models import Cause
 from webapp.erasures.services import erase
 from webapp.explanations.models import Explanation
@@ -36,7 +41,7 @@ SECOND_READERS = {Role.REVIEWER}
 READERS = CLINICIANS | SECOND_READERS
 OFFICE = {Role.ADMINISTRATOR}
 APPROVERS = {Role.APPROVER}
-USERS = READERS | OFFICE
+USERS = READERS | OFFICE | APPROVERS
 ANYONE = USERS | {None}
 
 ALLOWED: dict[str, set[Any]] = {
@@ -69,6 +74,14 @@ ALLOWED: dict[str, set[Any]] = {
     "erasures.erasure": OFFICE,
     "erasures.erasures": OFFICE,
     "erasures.submit_erasure": OFFICE,
+    "datasets.dataset": OFFICE,
+    "datasets.dataset_status": OFFICE,
+    "datasets.datasets": OFFICE,
+    "datasets.freeze": OFFICE,
+    "datasets.manifest": OFFICE,
+    "datasets.snapshot": OFFICE,
+    "datasets.snapshots": OFFICE,
+    "datasets.submit_dataset": OFFICE,
     "explanations.explanation_status": READERS,
     "explanations.heat_map": READERS,
     "explanations.request_explanation": READERS,
@@ -126,17 +139,20 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.retry_assessment": CLINICIANS,
     "triage.save_filter": READERS,
     "triage.submit_case": CLINICIANS,
+    "triage.submit_consent": CLINICIANS,
     "triage.thumbnail": READERS,
     "triage.worklist": READERS,
     "triage.worklist_rows": READERS,
 }
 NOT_OF_A_SITE = {
+    "dataset_id",
     "erasure_id",
     "finding_id",
     "installation_id",
     "model_id",
     "sample_id",
     "site_id",
+    "snapshot_id",
     "user_id",
 }
 """What these number is no patient's, nor anybody's own."""
@@ -149,6 +165,7 @@ EVERYONE = [
     pytest.param(Role.CLINICIAN, False, id="clinician"),
     pytest.param(Role.REVIEWER, False, id="second reader"),
     pytest.param(Role.ADMINISTRATOR, False, id="administrator"),
+    pytest.param(Role.APPROVER, False, id="approver"),
     pytest.param(Role.CLINICIAN, True, id="clinician elsewhere"),
     pytest.param(Role.REVIEWER, True, id="second reader elsewhere"),
 ]
@@ -182,6 +199,7 @@ def numbers(
             "assessment_id": read.assessment_id,
             "case_id": case.id,
             "erasure_id": erased(people),
+            "dataset_id": dataset_of(version),
             "explanation_id": explanation.id,
             "filter_id": saved_filter(clinician),
             "installation_id": bundles.request(actor=None, archive=b"", file_name="").id,
@@ -194,6 +212,7 @@ def numbers(
             "reproduction_id": asked.id,
             "sample_id": kept.id,
             "site_id": case.site_id,
+            "snapshot_id": snapshot_of(version),
             "token_id": number_of_token(clinic.token(clinician)),
             "user_id": people.administrator().id,
         }
@@ -205,6 +224,26 @@ def erased(people: People) -> int:
     )
     db.session.add(patient)
     return erase(actor=None, patient=patient, reason="asked", cause=Cause.REQUEST).id
+
+
+def dataset_of(version: ModelVersion) -> int:
+    return datasets.register(
+        actor=None, reading_task=version.reading_task, name="a", licence="b", files=Path("/nowhere")
+    ).id
+
+
+def snapshot_of(version: ModelVersion) -> int:
+    with transaction():
+        snapshot = Snapshot(
+            reading_task=version.reading_task,
+            manifest_sha256=storage.put(b"sha256\n"),
+            includes_agreement=False,
+            counts=Gathered((), {}).counts(),
+            note="",
+            created_at=now(),
+        )
+        db.session.add(snapshot)
+    return snapshot.id
 
 
 def region_of(case: Case) -> int:

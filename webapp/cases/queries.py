@@ -12,6 +12,7 @@ from webapp.accounts.models import User
 from webapp.cases.models import (
     Case,
     CaseMove,
+    ConsentChange,
     FormerParticulars,
     Image,
     Particulars,
@@ -84,6 +85,16 @@ def get_patient(*, actor: User, patient_id: int) -> Patient:
     if patient is None:
         raise NotFound("patient", patient_id=patient_id)
     return patient
+
+
+def consent_changes(patient: Patient) -> Sequence[ConsentChange]:
+    """What a patient said of training on their images, the latest first."""
+    return db.session.scalars(
+        select(ConsentChange)
+        .where(ConsentChange.patient_id == patient.id)
+        .order_by(ConsentChange.id.desc())
+        .options(joinedload(ConsentChange.changed_by))
+    ).all()
 
 
 def get_region(*, actor: User, region_id: int) -> Region:

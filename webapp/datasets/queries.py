@@ -10,12 +10,14 @@ from sqlalchemy.orm import joinedload
 
 from webapp.cases.models import Consent, Patient
 from webapp.catalogue.models import ReadingTask
+from webapp.catalogue.queries import reading_tasks
 from webapp.config import current_settings
 from webapp.datasets.house import pseudonym
 from webapp.datasets.models import Dataset, Side, Snapshot, SnapshotCase
 from webapp.db import db
 from webapp.errors import NotFound
 
+TABLE = "manifest.csv"
 LEFT_OUT = "left_out"
 """What is neither learnt from nor tested on: it may show whom the test shows."""
 
@@ -77,6 +79,38 @@ def registered(reading_task_id: int) -> Sequence[Dataset]:
         .where(Dataset.reading_task_id == reading_task_id, Dataset.content_sha256.is_not(None))
         .order_by(Dataset.id.desc())
     ).all()
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the locked test of a reading task is registered."""
+
+    reading_task: ReadingTask
+    test_count: int
+    registered_count: int
+    """Of the data set that has the most of it."""
+
+    @property
+    def is_complete(self) -> bool:
+        return 0 < self.test_count <= self.registered_count
+
+
+def coverage() -> Sequence[Coverage]:
+    """For each reading task by name, what models can be compared on here."""
+    found = []
+    for task in reading_tasks():
+        tests = [(dataset.sides or {}).get(Side.TEST, 0) for dataset in registered(task.id)]
+        found.append(Coverage(task, len(locked_test(task).hashes), max(tests, default=0)))
+    return found
+
+
+def folders() -> Sequence[str]:
+    """The data sets in the folder that pages may register from, by their places in it."""
+    root = current_settings().datasets_root
+    if root is None:
+        return []
+    tables = [*root.glob(f"*/{TABLE}"), *root.glob(f"*/*/{TABLE}")]
+    return sorted(table.parent.relative_to(root).as_posix() for table in tables)
 
 
 def get_dataset(dataset_id: int) -> Dataset:

@@ -117,17 +117,6 @@ def register(
     return dataset
 
 
-def retry(*, actor: User, dataset: Dataset) -> bool:
-    """Have a data set whose check failed checked once more; False where it has not failed."""
-    with transaction():
-        db.session.refresh(dataset, with_for_update={"of": Dataset})
-        if dataset.state is not State.FAILED:
-            return False
-        KIND.put_in_queue(dataset)
-        KIND.record("requested", dataset, actor=actor)
-    return True
-
-
 def claim(*, worker: str, lease_seconds: int) -> Claim | None:
     """Take what has waited longest; None if nothing waits."""
     with transaction():

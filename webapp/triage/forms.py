@@ -20,7 +20,7 @@ from wtforms import (
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional, StopValidation, ValidationError
 
-from webapp.cases.models import Case, Image, Particulars, Patient, Sex
+from webapp.cases.models import Case, Consent, Image, Particulars, Patient, Sex
 from webapp.cases.queries import normal_identifier
 from webapp.cases.services import FIRST_BIRTH_YEAR, plain_text
 from webapp.db import now
@@ -155,6 +155,23 @@ class CorrectionForm(PatientForm):
 
     def _show(self, particulars: Particulars) -> None:
         self.shown.data = f"{particulars.birth_year or ''} {particulars.sex}"
+
+
+class ConsentForm(FlaskForm):
+    """What a patient says of training on their images. Each answer is a button."""
+
+    consent = HiddenField()
+    shown = HiddenField()
+
+    def validate_consent(self, field: Field) -> None:
+        """It is an answer of somebody who was asked."""
+        if field.data not in (Consent.GIVEN, Consent.WITHDRAWN):
+            raise ValidationError(_("Say whether the patient consents."))
+
+    def validate_shown(self, field: Field) -> None:
+        """A page that does not say what it showed cannot be told from a stale one."""
+        if field.data not in list(Consent):
+            raise ValidationError(_("Load this page again before you record consent."))
 
 
 class MoveForm(FlaskForm):

@@ -22,8 +22,9 @@ from werkzeug.datastructures import MultiDict
 
 from webapp import audit, imaging
 from webapp.assessments.models import Assessment
-from webapp.cases.models import Case, Particulars, Patient, Region
+from webapp.cases.models import Case, Consent, Particulars, Patient, Region
 from webapp.cases.queries import (
+    consent_changes,
     corrections,
     get_case,
     get_image,
@@ -34,7 +35,9 @@ from webapp.cases.queries import (
     particulars_at,
     regions_of,
 )
+from webapp.cases.services import record_consent
 from webapp.config import current_settings
+from webapp.datasets.queries import snapshots_of_patient
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
 from webapp.explanations.queries import of_assessment as explanations_of
@@ -48,7 +51,13 @@ from webapp.reviews.models import Review
 from webapp.reviews.queries import latest_reviews, reviewers
 from webapp.security import sent_json
 from webapp.triage import demonstration, queries, services
-from webapp.triage.forms import CorrectionForm, MoveForm, filed_elsewhere, not_read_again
+from webapp.triage.forms import (
+    ConsentForm,
+    CorrectionForm,
+    MoveForm,
+    filed_elsewhere,
+    not_read_again,
+)
 from webapp.triage.new_case_forms import ImageCheck, NewCaseForm
 from webapp.triage.told import told_by
 from webapp.triage.worklist_forms import SaveFilterForm, WorklistForm
@@ -420,6 +429,30 @@ def correct_patient(patient_id: int) -> ResponseReturnValue:
     return redirect(url_for("triage.patient", patient_id=patient.id), 303)
 
 
+@blueprint.post("/patients/<int:patient_id>/consent")
+@require(Permission.SUBMIT_CASES)
+def submit_consent(patient_id: int) -> ResponseReturnValue:
+    """Record whether a patient consents to models being trained on their images."""
+    patient = get_patient(actor=signed_in_user(), patient_id=patient_id)
+    form = ConsentForm()
+    if not form.validate():
+        for sentence in (*form.consent.errors, *form.shown.errors):
+            flash(sentence, "danger")
+        return _patient_page(patient, CorrectionForm(patient)), 422
+    try:
+        record_consent(
+            actor=signed_in_user(),
+            patient=patient,
+            consent=Consent(form.consent.data),
+            shown=Consent(form.shown.data),
+        )
+    except Conflict:
+        flash(_("Someone has recorded another answer meanwhile. Look again."), "warning")
+    else:
+        flash(_("What the patient said is on record."), "good")
+    return redirect(url_for("triage.patient", patient_id=patient.id), 303)
+
+
 def _particulars(case: Case, review: Review | None) -> Particulars:
     """What the page of a case says of its patient: what the decision that counts was signed with,
     whatever was corrected since."""
@@ -515,7 +548,9 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
         "triage/patient.html",
         patient=patient,
         cases=cases,
+        consent_changes=consent_changes(patient),
         corrections=corrections(patient),
+        snapshots=snapshots_of_patient(patient),
         groups=queries.by_region(cases) if is_grouped else {None: cases},
         is_grouped=is_grouped,
         form=form,
