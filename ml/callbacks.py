@@ -50,10 +50,12 @@ class EpochTable(Callback):
             "seconds": f"{time.monotonic() - self.started:.1f}",
         }
         rows = [*self._rows_before(trainer.current_epoch), row]
-        with self.path.open("w", newline="", encoding="utf-8") as table:
+        partial = self.path.with_suffix(".partial")  # whoever watches never meets half of it
+        with partial.open("w", newline="", encoding="utf-8") as table:
             writer = csv.DictWriter(table, self.COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
+        partial.replace(self.path)
         write_curves(self.chart, rows, self.monitor)
         log.info(", ".join(f"{name} {value}" for name, value in row.items()))
 

@@ -1,6 +1,6 @@
-"""How far a run has come, for whoever watches it: ``progress.json`` in its folder.
+"""What a run says to whoever watches it: ``progress.json`` in its folder, and its exit status.
 
-It is replaced as a whole, so that a reader never meets half of it.
+The file is replaced as a whole, so that a reader never meets half of it.
 """
 
 import enum
@@ -23,6 +23,15 @@ class Stage(enum.StrEnum):
     BUNDLING = "bundling"
     """What was learnt is calibrated, tested and made into a bundle."""
     FINISHED = "finished"
+
+
+class Ending(enum.IntEnum):
+    """Exit statuses of ``ml.train`` beside success and the 1 of an unforeseen error."""
+
+    REFUSED = 3
+    """The recipe, the data or the run's folder do not go together."""
+    OUT_OF_MEMORY = 4
+    DISK_FULL = 5
 
 
 def report(run: Path, stage: Stage, **facts: Any) -> None:

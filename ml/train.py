@@ -2,12 +2,12 @@
 
 Running the same command again resumes a broken-off run from its last whole epoch. A file named
 ``stop`` in the run's folder ends it after the current epoch. ``progress.json`` there says how far
-it is. The exit status tells whoever started it what ended it: see ``Ending``.
+it is. The exit status tells whoever started it what ended it: see ``ml.progress.Ending``.
 """
 
 import argparse
-import enum
 import errno
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -17,7 +17,7 @@ from ml.bundle import Bundle
 from ml.datasets import packed
 from ml.datasets.manifest import Manifest
 from ml.parts import centre, read_part
-from ml.progress import Stage, report
+from ml.progress import Ending, Stage, report
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
 from ml.runs import open_run, provenance
@@ -26,15 +26,8 @@ from ml.training import Machine, fit, is_first_process, is_out_of_memory, split_
 
 MARGIN = 0.25
 """Training frames are kept this much wider than the network sees, for moving about in."""
-
-
-class Ending(enum.IntEnum):
-    """Exit statuses beside success and the 1 of an unforeseen error."""
-
-    REFUSED = 3
-    """The recipe, the data or the run's folder do not go together."""
-    OUT_OF_MEMORY = 4
-    DISK_FULL = 5
+SPARE_BYTES = 500_000_000
+"""Of the disk, for checkpoints and the bundle."""
 
 
 def train(
@@ -49,13 +42,18 @@ def train(
     """Fit a recipe to a split in the folder ``out`` and write the bundle to ``<out>/bundle``.
 
     None in every process but the first of those that train together. Raises ValueError where
-    ``out`` holds another run.
+    ``out`` holds another run, or a part of the split is empty.
     """
     task = ReadingTask.named(recipe.reading_task)
+    for name, files in (("train", split.train), ("tune", split.tune), ("test", split.test)):
+        if not files:
+            raise ValueError(f"the split has no picture in its part {name}")
     open_run(out, recipe, split, task.codes)
     report(out, Stage.READING)
     spec, cache = recipe.preprocess, cache or out / "cache"
     wide_px = min(spec.native_short_side_px, round(spec.size_px * (1 + MARGIN)))
+    if not cache.exists():
+        _require_room(out, len(split.train + split.tune) * wide_px**2 * spec.channels)
     train = read_part(manifest, split.train, recipe, task, wide_px, cache=cache)
     tune = read_part(manifest, split.tune, recipe, task, cache=cache)
     reader = fit(recipe, task, train, tune, out, machine)
@@ -75,6 +73,14 @@ def train(
     )
     report(out, Stage.FINISHED, bundle_sha256=bundle.sha256)
     return bundle
+
+
+def _require_room(out: Path, cache_bytes: int) -> None:
+    """Raises OSError, as the disk itself would in the middle of the run."""
+    needed, free = cache_bytes + SPARE_BYTES, shutil.disk_usage(out).free
+    if free < needed:
+        text = f"the run needs {needed / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free"
+        raise OSError(errno.ENOSPC, text, str(out))
 
 
 def main() -> None:

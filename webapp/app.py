@@ -35,6 +35,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reproductions.views import blueprint as reproductions_pages
     from webapp.reviews.views import blueprint as reviews_pages
+    from webapp.training.cli import training
+    from webapp.training.views import blueprint as training_pages
     from webapp.triage.cli import demo
     from webapp.triage.views import blueprint as triage_pages
 
@@ -57,11 +59,13 @@ def create_app(settings: Settings | None = None) -> Flask:
         registry_pages,
         reproductions_pages,
         reviews_pages,
+        training_pages,
         triage_pages,
     ):
         app.register_blueprint(blueprint)
     app.cli.add_command(bundle)
     app.cli.add_command(demo)
     app.cli.add_command(patients)
+    app.cli.add_command(training)
     security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app

@@ -12,7 +12,7 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.routing import Rule
 
-from tests import clinic, imports
+from tests import clinic, imports, trainings
 from tests.conftest import Browser, People
 from tests.views.conftest import Program
 from webapp.accounts.models import ApiToken, Site, User
@@ -108,6 +108,13 @@ ALLOWED: dict[str, set[Any]] = {
     "reviews.second_read": SECOND_READERS,
     "reviews.sign": CLINICIANS,
     "reviews.void": CLINICIANS,
+    "training.new_run": OFFICE,
+    "training.retry_run": OFFICE,
+    "training.run": OFFICE,
+    "training.run_status": OFFICE,
+    "training.runs": OFFICE,
+    "training.submit_run": OFFICE,
+    "training.void_run": OFFICE,
     "triage.add_demonstration": CLINICIANS,
     "triage.case": READERS,
     "triage.case_status": READERS,
@@ -135,6 +142,7 @@ NOT_OF_A_SITE = {
     "finding_id",
     "installation_id",
     "model_id",
+    "run_id",
     "sample_id",
     "site_id",
     "user_id",
@@ -192,6 +200,7 @@ def numbers(
             "patient_id": case.patient_id,
             "region_id": region_of(case),
             "reproduction_id": asked.id,
+            "run_id": trainings.run().id,
             "sample_id": kept.id,
             "site_id": case.site_id,
             "token_id": number_of_token(clinic.token(clinician)),

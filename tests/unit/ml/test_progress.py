@@ -9,7 +9,7 @@ import pytest
 
 from ml import train
 from ml.datasets import packed
-from ml.progress import FILE
+from ml.progress import FILE, Ending
 from ml.recipe import Recipe, RecipeError
 from ml.recipe_schema import schema
 from ml.training import Machine, fit, split_manifest
@@ -50,13 +50,25 @@ def test_a_finished_run_names_its_bundle(blood_like: Path, tmp_path: Path) -> No
     assert (said(out)["stage"], said(out)["bundle_sha256"]) == ("finished", bundle.sha256)
 
 
+def test_a_run_that_the_disk_has_no_room_for_does_not_begin(
+    blood_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "SPARE_BYTES", 10**18)
+    manifest = packed.read(blood_like)
+    split = split_manifest(manifest, RECIPE)
+    with pytest.raises(OSError, match="GB are free") as error:
+        train.train(RECIPE, manifest, split, tmp_path / "run", machine=Machine())
+    assert train.ending(error.value) == Ending.DISK_FULL
+    assert not (tmp_path / "run" / "cache").exists()
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (MemoryError(), train.Ending.OUT_OF_MEMORY),
-        (RuntimeError("can't allocate memory"), train.Ending.OUT_OF_MEMORY),
-        (OSError(errno.ENOSPC, "No space left on device"), train.Ending.DISK_FULL),
-        (RecipeError("unknown key"), train.Ending.REFUSED),
+        (MemoryError(), Ending.OUT_OF_MEMORY),
+        (RuntimeError("can't allocate memory"), Ending.OUT_OF_MEMORY),
+        (OSError(errno.ENOSPC, "No space left on device"), Ending.DISK_FULL),
+        (RecipeError("unknown key"), Ending.REFUSED),
         (OSError(errno.EACCES, "denied"), 1),
         (RuntimeError("something else"), 1),
     ],
