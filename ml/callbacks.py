@@ -10,6 +10,7 @@ import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision befo
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 
 from ml.curves import write_curves
+from ml.progress import Stage, report
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,12 @@ class EpochTable(Callback):
             "seconds": f"{time.monotonic() - self.started:.1f}",
         }
         rows = [*self._rows_before(trainer.current_epoch), row]
-        with self.path.open("w", newline="", encoding="utf-8") as table:
+        partial = self.path.with_suffix(".partial")  # whoever watches never meets half of it
+        with partial.open("w", newline="", encoding="utf-8") as table:
             writer = csv.DictWriter(table, self.COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
+        partial.replace(self.path)
         write_curves(self.chart, rows, self.monitor)
         log.info(", ".join(f"{name} {value}" for name, value in row.items()))
 
@@ -61,6 +64,53 @@ class EpochTable(Callback):
             return []
         with self.path.open(newline="", encoding="utf-8") as table:
             return [row for row in csv.DictReader(table) if int(row["epoch"]) < epoch]
+
+
+class ProgressFile(Callback):
+    """Says once a second at most how far fitting has come, and how long it will take yet."""
+
+    SECONDS = 1.0
+
+    def __init__(self, run: Path):
+        self.run = run
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Start the clock; a resumed run begins in the middle."""
+        self.started, self.said, self.first_epoch = time.monotonic(), 0.0, trainer.current_epoch
+        self._say(trainer, 0)
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Say it now and then."""
+        if time.monotonic() - self.said >= self.SECONDS:
+            self._say(trainer, index + 1)
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        """The end of an epoch, which is what a broken-off run goes on from, is always said."""
+        self._say(trainer, trainer.num_training_batches)
+
+    def _say(self, trainer: Any, batch: int) -> None:
+        self.said = time.monotonic()
+        if not trainer.is_global_zero:
+            return
+        epoch, epochs, batches = (
+            trainer.current_epoch,
+            trainer.max_epochs,
+            trainer.num_training_batches,
+        )
+        share = batch / max(1, batches)
+        done = epoch - self.first_epoch + share
+        left = (self.said - self.started) / done * (epochs - epoch - share) if done else None
+        report(
+            self.run,
+            Stage.TRAINING,
+            epoch=min(epoch + 1, epochs),
+            epochs=epochs,
+            batch=batch,
+            batches=batches,
+            seconds_left=left,
+        )
 
 
 class Patience(EarlyStopping):

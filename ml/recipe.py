@@ -4,6 +4,7 @@ A recipe is data: it is stored beside every run and inside every bundle, so that
 traced to the exact settings that made it.
 """
 
+import json
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -180,8 +181,12 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a TOML file. Raises RecipeError for an unknown key or a value of the wrong kind."""
-        return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        """Read a TOML file, or a JSON file of the same tables.
+
+        Raises RecipeError for an unknown key or a value of the wrong kind.
+        """
+        read = json.loads if path.suffix == ".json" else tomllib.loads
+        return cls.from_dict(read(path.read_text(encoding="utf-8")))
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Self:

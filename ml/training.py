@@ -1,10 +1,10 @@
 """Fitting a network to a split: Lightning's loop with this project's batches, schedule and logs.
 
 A run owns one folder: ``run.json`` (recipe, split hash, package versions, code revision),
-``log.txt``, ``epochs.csv``, ``curves.svg``, ``best.ckpt`` and ``last.ckpt``. A file named ``stop``
-in it ends the run after the current epoch. A run that was broken off resumes from its last whole
-epoch; every epoch draws its order and its augmentation from (seed, epoch), so a resumed run
-repeats what it would have done.
+``log.txt``, ``epochs.csv``, ``curves.svg``, ``progress.json``, ``best.ckpt`` and ``last.ckpt``. A
+file named ``stop`` in it ends the run after the current epoch. A run that was broken off resumes
+from its last whole epoch; every epoch draws its order and its augmentation from (seed, epoch), so a
+resumed run repeats what it would have done.
 """
 
 import gc
@@ -35,7 +35,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from ml import splits
-from ml.callbacks import EpochTable, Patience, StopRequest
+from ml.callbacks import EpochTable, Patience, ProgressFile, StopRequest
 from ml.datasets.manifest import Manifest
 from ml.losses import build_loss
 from ml.metadata import encoding
@@ -315,6 +315,7 @@ def _trainer(recipe: Recipe, run: Path, machine: Machine, accumulate: int) -> li
         ModelCheckpoint(run, "last", enable_version_counter=False),  # of every epoch, good or not
         Patience(monitor, mode=mode, patience=settings.patience_epochs),
         EpochTable(run, monitor),
+        ProgressFile(run),
         StopRequest(run / "stop"),
         TQDMProgressBar(refresh_rate=10),
     ]

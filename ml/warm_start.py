@@ -1,6 +1,7 @@
 """Starting a network from a bundle's weights: ``init = "bundle:<sha256 or folder or name>"``."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from ml.networks import Reader
 
 PREFIX = "bundle:"
 SHIPPED = Path(__file__).parent / "bundles"
+INSTALLED = "FIRSTLOOK_BUNDLES"
+"""Names, in the environment, a folder of further bundles, each in a folder called by its hash."""
 
 
 def bundle_of(init: str) -> Bundle | None:
@@ -36,6 +39,9 @@ def find_bundle(source: str, shipped: Path = SHIPPED) -> Bundle:
     for folder in versions:
         if hashlib.sha256((folder / FACTS).read_bytes()).hexdigest() == source:
             return bundles.load(folder)
+    installed = Path(os.environ.get(INSTALLED, shipped)) / source
+    if (installed / FACTS).is_file():
+        return bundles.load(installed)
     raise ValueError(f"no bundle {source}: neither a folder, nor a hash or name under {shipped}")
 
 

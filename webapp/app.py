@@ -37,6 +37,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reproductions.views import blueprint as reproductions_pages
     from webapp.reviews.views import blueprint as reviews_pages
+    from webapp.training.cli import training
+    from webapp.training.views import blueprint as training_pages
     from webapp.triage.cli import demo
     from webapp.triage.views import blueprint as triage_pages
 
@@ -60,10 +62,11 @@ def create_app(settings: Settings | None = None) -> Flask:
         registry_pages,
         reproductions_pages,
         reviews_pages,
+        training_pages,
         triage_pages,
     ):
         app.register_blueprint(blueprint)
-    for commands in (bundle, dataset_commands, demo, patients, snapshot_commands):
+    for commands in (bundle, dataset_commands, demo, patients, snapshot_commands, training):
         app.cli.add_command(commands)
     security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app

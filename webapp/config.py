@@ -116,6 +116,14 @@ class Settings:
         _positive_int, os.cpu_count() or 1, "inference processes of the triage worker"
     )
     device: str = setting(_one_of("auto", "cpu", "cuda"), "auto", "where models run")
+    training_threads: int = setting(
+        _positive_int, 1, "processor threads of a training; one leaves triage beside it undisturbed"
+    )
+    training_priority: str = setting(
+        _one_of("idle", "normal"),
+        "idle",
+        "idle: trainings run when nothing else wants the processor",
+    )
     lease_seconds: int = setting(
         _positive_int, 15, "silence after which a claimed assessment is given to another worker"
     )
@@ -210,6 +218,11 @@ class Settings:
     def datasets_dir(self) -> Path:
         """Registered data sets, by content hash."""
         return self.instance_dir / "datasets"
+
+    @property
+    def runs_dir(self) -> Path:
+        """What a trainer works on, a folder for each run that is not over."""
+        return self.instance_dir / "runs"
 
     @property
     def audit_anchors(self) -> Path:

@@ -73,4 +73,5 @@ def _load_models() -> None:
     import webapp.registry.models
     import webapp.reproductions.models
     import webapp.reviews.models
+    import webapp.training.models
     import webapp.triage.models  # noqa: F401  (for what importing declares)

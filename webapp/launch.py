@@ -13,7 +13,7 @@ from webapp.accounts.services import create_first_accounts, one_time_passwords_s
 from webapp.config import REPOSITORY, InvalidSettings, Settings
 from webapp.core import create_core
 
-PROCESSES = ["web", "worker", "steward", "sweeper"]
+PROCESSES = ["web", "worker", "steward", "trainer", "sweeper"]
 
 
 def main() -> None:

@@ -105,6 +105,7 @@ def init_app(app: Flask) -> None:
         notice=notice,
         number=format_decimal,
         points=points,
+        time_left=time_left,
         translated=translated,
         without_metadata=without_metadata,
     )
@@ -195,6 +196,11 @@ def seconds(milliseconds: float) -> str:
     if milliseconds < 1000:
         return f"{milliseconds:.0f}\N{NO-BREAK SPACE}ms"
     return f"{format_decimal(milliseconds / 1000, '0.0')}\N{NO-BREAK SPACE}s"
+
+
+def time_left(seconds: float) -> str:
+    """How long something will take yet, roughly: `3 minutes`."""
+    return format_timedelta(dt.timedelta(seconds=seconds), threshold=2)
 
 
 def sureness(probability: float) -> str:

@@ -7,5 +7,12 @@ from webapp.bundles.services import KIND as INSTALLATIONS
 from webapp.datasets.services import KIND as DATASETS
 from webapp.explanations.services import KIND as EXPLANATIONS
 from webapp.reproductions.services import KIND as REPRODUCTIONS
+from webapp.training.services import KIND as TRAINING_RUNS
 
-KINDS: tuple[Kind[Any], ...] = (EXPLANATIONS, REPRODUCTIONS, INSTALLATIONS, DATASETS)
+KINDS: tuple[Kind[Any], ...] = (
+    EXPLANATIONS,
+    REPRODUCTIONS,
+    INSTALLATIONS,
+    DATASETS,
+    TRAINING_RUNS,
+)

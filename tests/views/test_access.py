@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.routing import Rule
 
-from tests import clinic, imports
+from tests import clinic, imports, trainings
 from tests.conftest import Browser, People
 from tests.views.conftest import Program
 from webapp import storage
@@ -121,6 +121,13 @@ ALLOWED: dict[str, set[Any]] = {
     "reviews.second_read": SECOND_READERS,
     "reviews.sign": CLINICIANS,
     "reviews.void": CLINICIANS,
+    "training.new_run": OFFICE,
+    "training.retry_run": OFFICE,
+    "training.run": OFFICE,
+    "training.run_status": OFFICE,
+    "training.runs": OFFICE,
+    "training.submit_run": OFFICE,
+    "training.void_run": OFFICE,
     "triage.add_demonstration": CLINICIANS,
     "triage.case": READERS,
     "triage.case_status": READERS,
@@ -150,6 +157,7 @@ NOT_OF_A_SITE = {
     "finding_id",
     "installation_id",
     "model_id",
+    "run_id",
     "sample_id",
     "site_id",
     "snapshot_id",
@@ -210,6 +218,7 @@ def numbers(
             "patient_id": case.patient_id,
             "region_id": region_of(case),
             "reproduction_id": asked.id,
+            "run_id": trainings.run().id,
             "sample_id": kept.id,
             "site_id": case.site_id,
             "snapshot_id": snapshot_of(version),

@@ -30,6 +30,8 @@ class FailedAttempt:
 
     error: str
     failure: Failure
+    is_final: bool = False
+    """Whether another attempt would end in the same way, which some failures say by themselves."""
 
 
 def take(kind: type[Leased], ids: Sequence[int], *, worker: str, lease_seconds: int) -> str:
@@ -91,7 +93,8 @@ def end_attempt(work: Leased, attempt: FailedAttempt) -> bool:
     """The work waits for a while and then for a worker again; True if it has failed for good."""
     work.last_error = attempt.error
     let_go(work)
-    if work.attempt_count >= MAX_ATTEMPTS or attempt.failure.is_final:
+    is_final = attempt.is_final or attempt.failure.is_final
+    if work.attempt_count >= MAX_ATTEMPTS or is_final:
         work.state = State.FAILED
         work.failure = attempt.failure
         return True

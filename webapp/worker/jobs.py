@@ -1,5 +1,6 @@
 """The jobs. A message says only that there may be work; the rows say what."""
 
+import os
 import time
 from collections.abc import Sequence
 from ctypes import c_bool
@@ -13,6 +14,7 @@ from webapp.config import current_settings
 from webapp.db import transaction
 from webapp.explanations import services as explanations
 from webapp.reproductions import services as reproductions
+from webapp.training import services as runs
 from webapp.worker import explaining, inference, lease, predictors, reproducing
 
 CLAIMING_SECONDS = 30
@@ -30,6 +32,9 @@ ADMINISTRATION_SECONDS = 6 * 60 * 60
 
 CLAIM_SECONDS = 0.25
 CLAIM_IMAGES_MAX = 32
+
+TRAINING_SECONDS = 30 * 24 * 3600
+"""The longest that a run may take; whoever asked for it can see it, and cancel it."""
 
 stopping = RawValue(c_bool, False)
 """Set by the parent when it is told to end, seen by its forked children."""
@@ -120,6 +125,37 @@ def administer() -> None:
         if stopping.value or time.monotonic() > until:
             queue.ring(queue.ADMINISTER)
             return
+
+
+@queue.app.task(
+    name=queue.TRAIN,
+    soft_time_limit=TRAINING_SECONDS,
+    time_limit=TRAINING_SECONDS + HARD_LIMIT_SECONDS,
+    acks_late=True,
+    ignore_result=True,
+)
+def train() -> None:
+    """Train what waits, one run after the other, until nothing does."""
+    from webapp.worker import training
+
+    settings, parent = current_settings(), os.getppid()
+
+    def is_stopping() -> bool:
+        """The worker is told to end, or has gone and left this process behind."""
+        return stopping.value or os.getppid() != parent
+
+    training.remove_ended()
+    extend = runs.KIND.extend_lease
+    with lease.Heartbeat(extend, kept_seconds=TRAINING_SECONDS) as heartbeat:
+        while not is_stopping() and (
+            claim := runs.claim(
+                worker=lease.own_name(),
+                has_gpu=predictors.gpu_count(settings) > 0,
+                lease_seconds=settings.lease_seconds,
+            )
+        ):
+            heartbeat.keep(claim.lease_token)
+            training.train(claim, is_stopping)
 
 
 def _claimer() -> dict[str, Any]:

@@ -6,9 +6,10 @@ have a worker of their own; the other two run only when nothing else wants the p
 
 import argparse
 import logging
+import subprocess
 import sys
 
-from webapp.config import InvalidSettings, Settings
+from webapp.config import REPOSITORY, InvalidSettings, Settings
 from webapp.queue import QUEUES, WORKERS
 from webapp.supervise import keep_running
 
@@ -20,6 +21,8 @@ CELERY = [
     *(sys.executable, "-m", "celery", "--quiet", "-A", "webapp.worker.app"),
     *("worker", "--without-gossip", "--without-mingle"),
 ]
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -34,6 +37,10 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if name == "training":
+        recipes = [*IDLE, sys.executable, "-m", "webapp.worker.recipes"]
+        if subprocess.run(recipes, cwd=REPOSITORY, check=False).returncode:
+            log.warning("the web was not told which recipes there are")
     keep_running(command(name, settings), name=f"{name} worker")
 
 
@@ -41,7 +48,10 @@ def command(name: str, settings: Settings) -> list[str]:
     """How Celery is started for one of the workers."""
     queues = ",".join(QUEUES[job] for job in WORKERS[name])
     celery = [*CELERY, "--loglevel", settings.log_level, "-Q", queues, "--hostname", f"{name}@%h"]
-    return celery if name == "triage" else [*IDLE, *celery, "--concurrency", "1"]
+    if name == "triage":
+        return celery
+    # What one job loads is much, and of no use to the next one.
+    return [*IDLE, *celery, "--concurrency", "1", "--max-tasks-per-child", "1"]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,288 @@
+"""From a claimed run to `ml.train` in a process of its own, and from what that says to the row.
+
+A run has a folder, in which it goes on from its last whole epoch whenever it is taken up again: the
+data of its snapshot, the recipe, and the run's own files. It is removed once the run is over.
+"""
+
+import csv
+import errno
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ml import progress
+from ml.bundle import BundleError
+from ml.engines import EngineError
+from ml.progress import Ending
+from ml.warm_start import INSTALLED
+from webapp.config import REPOSITORY, current_settings
+from webapp.errors import Conflict, DomainError, NotFound
+from webapp.registry.queries import installed
+from webapp.storage import CorruptBlob
+from webapp.training import services
+from webapp.training.models import Device, Stage, Trouble
+from webapp.training.queries import ended_run_ids
+from webapp.training.services import BUNDLE, Claim, Order, Seen
+from webapp.worker.aside import IDLE
+from webapp.worker.fetching import SelfTestFailed, fetch
+from webapp.worker.inference import described
+from webapp.worker.install import install
+from webapp.worker.materialising import materialise
+from webapp.worker.version import code_version
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 2.0
+LOG_LINES = 60
+SPARE_BYTES = 200_000_000
+"""Of the disk, without which nothing is begun."""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ENDINGS = {
+    Ending.REFUSED: Trouble.REFUSED,
+    Ending.OUT_OF_MEMORY: Trouble.OUT_OF_MEMORY,
+    Ending.DISK_FULL: Trouble.DISK_FULL,
+    -signal.SIGKILL: Trouble.KILLED,
+    -signal.SIGBUS: Trouble.DISK_FULL,  # a file that is mapped could not grow
+}
+"""What an exit status of the training process means; any other is an error."""
+
+IsStopping = Callable[[], bool]
+
+
+class Interrupted(Exception):
+    """The run is not to go on, or not here."""
+
+
+class Failed(Exception):
+    """An attempt did not succeed."""
+
+    def __init__(self, trouble: Trouble, text: str) -> None:
+        self.trouble = trouble
+        super().__init__(text)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of a run."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.json"
+
+    @property
+    def run(self) -> Path:
+        """Where `ml.train` works."""
+        return self.folder / "run"
+
+    @property
+    def bundle(self) -> Path:
+        return self.run / "bundle"
+
+    @property
+    def output(self) -> Path:
+        """What the training process prints."""
+        return self.folder / "output.txt"
+
+    def progress(self) -> dict[str, Any]:
+        """What the run itself says of how far it is; that it reads where it says nothing yet."""
+        file = self.run / progress.FILE
+        said: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {}
+        return said or {"stage": Stage.READING}
+
+    def seen(self, stage: Stage | None = None) -> Seen:
+        """How far the run is."""
+        said = {"stage": stage} if stage else self.progress()
+        return Seen(said, self._curves(), _tail(self.run / "log.txt"))
+
+    def _curves(self) -> list[dict[str, float | None]]:
+        file = self.run / "epochs.csv"
+        if not file.exists():
+            return []
+        with file.open(newline="", encoding="utf-8") as table:
+            return [
+                {name: _number(text) for name, text in row.items()} for row in csv.DictReader(table)
+            ]
+
+
+def _number(text: str | None) -> float | None:
+    """A cell; None where a figure is not defined, or not written yet."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _tail(file: Path) -> str:
+    """The last lines of a file; of a line that was written over, what stands there in the end."""
+    if not file.exists():
+        return ""
+    with file.open(newline="\n", encoding="utf-8", errors="replace") as text:
+        lines = text.read().split("\n")
+    return "\n".join(line.rpartition("\r")[2] for line in lines[-LOG_LINES:]).strip()
+
+
+def train(claim: Claim, is_stopping: IsStopping) -> None:
+    """Train a claimed run to its end, and register what comes of it; or put it back when told to
+    stop, or say on its row what kept it from ending well."""
+    place = Place(current_settings().runs_dir / str(claim.run_id))
+    try:
+        _train(claim, place, is_stopping)
+    except Interrupted:
+        services.put_back(claim=claim)
+    except Failed as error:
+        log.warning("run %s: %s", claim.run_id, error)
+        services.fail(claim=claim, trouble=error.trouble, error=str(error))
+    except Exception as error:
+        trouble = Trouble.ERROR
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            trouble = Trouble.DISK_FULL
+        services.fail(claim=claim, trouble=trouble, error=described(error))
+        if trouble is Trouble.ERROR:
+            raise
+    remove_ended()
+
+
+def remove_ended() -> None:
+    """Remove the folders of runs that are over."""
+    folders = {
+        int(folder.name): folder
+        for folder in current_settings().runs_dir.glob("*")
+        if folder.name.isdecimal()
+    }
+    for run_id in ended_run_ids([*folders]):
+        shutil.rmtree(folders[run_id], ignore_errors=True)
+
+
+def _train(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
+    _note(claim, place.seen(Stage.PREPARING))
+    _prepare(claim, place)
+    if place.progress()["stage"] != Stage.FINISHED:
+        _fit(claim, place, is_stopping)
+    _note(claim, place.seen())
+    bundle_sha256 = place.progress()["bundle_sha256"]
+    try:
+        install(place.bundle)
+    except (BundleError, EngineError, SelfTestFailed, Conflict) as error:
+        raise Failed(Trouble.UNFIT, described(error)) from error
+    version = installed(bundle_sha256)
+    if version is None:
+        raise Failed(Trouble.UNFIT, f"{bundle_sha256} is not the bundle that was registered")
+    if not services.complete(
+        claim=claim, version=version, engine=claim.device, code_version=code_version()
+    ):
+        log.warning("run %s was lost meanwhile", claim.run_id)
+
+
+def _note(claim: Claim, seen: Seen) -> None:
+    """Write how far the run is. Raises Interrupted if it is not to go on here."""
+    if services.note(claim=claim, seen=seen) is not Order.GO_ON:
+        raise Interrupted
+
+
+def _prepare(claim: Claim, place: Place) -> None:
+    """Put together what `ml.train` reads; what is there already is kept."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    _require_start(claim.recipe["network"]["init"])
+    free = shutil.disk_usage(place.folder).free
+    if free < SPARE_BYTES:
+        raise Failed(Trouble.DISK_FULL, f"{free / 1e6:.0f} MB are free in {place.folder}")
+    place.recipe.write_text(json.dumps(claim.recipe), encoding="utf-8")
+    if place.data.exists():
+        return
+    partial = place.folder / "data.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        materialise(claim.snapshot_id, partial)
+    except (DomainError, CorruptBlob, FileNotFoundError) as error:
+        raise Failed(Trouble.NO_PICTURES, described(error)) from error
+    partial.rename(place.data)
+
+
+def _require_start(init: str) -> None:
+    """The bundle to start from is on this machine, fetched from the store where it was not."""
+    if not init.startswith(BUNDLE):
+        return
+    version = installed(init.removeprefix(BUNDLE))
+    try:
+        if version is None:
+            raise NotFound("model")
+        fetch(version)
+    except (DomainError, CorruptBlob, BundleError, EngineError, SelfTestFailed) as error:
+        raise Failed(Trouble.NO_START, f"{init} is not here: {described(error)}") from error
+
+
+def _fit(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
+    """Run `ml.train`, and write how far it is until it ends."""
+    with place.output.open("wb") as output:
+        process = subprocess.Popen(
+            _command(place),
+            cwd=REPOSITORY,
+            env=_environment(claim.device),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        status = _watch(process, claim, place, is_stopping)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if status:
+        trouble = ENDINGS.get(status, Trouble.ERROR)
+        raise Failed(trouble, f"ml.train ended with {status}\n{_tail(place.output)}")
+
+
+def _command(place: Place) -> list[str]:
+    aside = [sys.executable, "-m", "webapp.worker.aside"]
+    if current_settings().training_priority == "idle":
+        aside.append(IDLE)
+    run = (sys.executable, "-m", "ml.train", "--recipe", place.recipe, "--data", place.data)
+    return [*aside, *map(str, run), "--out", str(place.run)]
+
+
+def _environment(device: Device) -> dict[str, str]:
+    """That of the training process, which is no more than a guest on the machine."""
+    settings = current_settings()
+    environment = os.environ | dict.fromkeys(THREADS, str(settings.training_threads))
+    environment[INSTALLED] = str(settings.bundles_dir)
+    if Device.CPU in (device, settings.device):
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    return environment
+
+
+def _watch(
+    process: subprocess.Popen[bytes], claim: Claim, place: Place, is_stopping: IsStopping
+) -> int:
+    """The exit status of the training process. Raises Interrupted where it is to end before."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(WATCH_SECONDS)
+        try:
+            _note(claim, place.seen())
+        except SQLAlchemyError:
+            log.warning("the database is away, run %s goes on", claim.run_id, exc_info=True)
+        if process.returncode is not None:
+            return process.returncode
+        if is_stopping():
+            raise Interrupted
