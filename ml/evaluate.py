@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,15 +224,22 @@ def subgroups(
 ) -> list[dict[str, Any]]:
     """Figures by age band, sex, body site and source, of each by which the data set differs."""
     groups = subjects_of(records)
-    rows = []
+    return [
+        {"kind": kind, "name": name, **_subgroup(outcome, malignant, groups, index, resamples)}
+        for kind, name, index in subgroup_indices(records)
+    ]
+
+
+def subgroup_indices(
+    records: Sequence[Record],
+) -> Iterator[tuple[str, str, npt.NDArray[np.int64]]]:
+    """Each subgroup by its kind and name, with the pictures of it; none of a kind by which the
+    records do not differ."""
     for kind, name_of in SUBGROUPS.items():
         names = np.array([name_of(record) for record in records])
         present = sorted(set(names.tolist()), key=_subgroup_order)
         for name in present if len(present) > 1 else ():
-            index = np.flatnonzero(names == name)
-            figures = _subgroup(outcome, malignant, groups, index, resamples)
-            rows.append({"kind": kind, "name": name, **figures})
-    return rows
+            yield kind, name, np.flatnonzero(names == name)
 
 
 def _subgroup_order(name: str) -> tuple[bool, int, str]:
@@ -331,20 +338,31 @@ def latency(
     predictor: Predictor, manifest: Manifest, records: Sequence[Record], threads: int
 ) -> dict[str, Any]:
     """How long one picture takes, from its bytes to its answer, in milliseconds."""
-    chosen = np.linspace(0, len(records) - 1, min(LATENCY_IMAGES, len(records))).astype(int)
-    took_ms = []
-    for index in [*chosen[:WARM_UP], *chosen]:
-        record = records[index]
-        data = manifest.read(record.file)
-        started = time.perf_counter()
-        predictor.predict([decode(data)], [record.metadata])
-        took_ms.append((time.perf_counter() - started) * 1000)
-    measured = took_ms[-len(chosen) :]
+    took_ms = [
+        time_taken_ms(predictor, manifest.read(record.file), record) for record in timed(records)
+    ][WARM_UP:]
+    return timing(took_ms) | {"thread_count": threads}
+
+
+def timed(records: Sequence[Record]) -> list[Record]:
+    """Pictures to take the time of, spread over all; the first WARM_UP are to get going."""
+    spread = np.linspace(0, len(records) - 1, min(LATENCY_IMAGES, len(records))).astype(int)
+    return [records[index] for index in [*np.resize(spread, WARM_UP), *spread]]
+
+
+def time_taken_ms(predictor: Predictor, data: bytes, record: Record) -> float:
+    """How long one picture takes, from its bytes to its answer."""
+    started = time.perf_counter()
+    predictor.predict([decode(data)], [record.metadata])
+    return (time.perf_counter() - started) * 1000
+
+
+def timing(took_ms: Sequence[float]) -> dict[str, Any]:
+    """The median and the 95 % quantile of times, and of how many."""
     return {
-        "median_ms": float(np.median(measured)),
-        "p95_ms": float(np.quantile(measured, 0.95)),
-        "image_count": len(measured),
-        "thread_count": threads,
+        "median_ms": float(np.median(took_ms)),
+        "p95_ms": float(np.quantile(took_ms, 0.95)),
+        "image_count": len(took_ms),
     }
 
 

@@ -34,8 +34,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     from webapp.history.views import blueprint as history_pages
     from webapp.imports.views import blueprint as imports_pages
     from webapp.monitoring.views import blueprint as monitoring_pages
+    from webapp.promotion.cli import model
+    from webapp.promotion.views import blueprint as promotion_pages
     from webapp.registry.views import blueprint as registry_pages
     from webapp.reproductions.views import blueprint as reproductions_pages
+    from webapp.rereadings.views import blueprint as rereadings_pages
     from webapp.reviews.views import blueprint as reviews_pages
     from webapp.training.cli import training
     from webapp.training.views import blueprint as training_pages
@@ -59,14 +62,24 @@ def create_app(settings: Settings | None = None) -> Flask:
         history_pages,
         imports_pages,
         monitoring_pages,
+        promotion_pages,
         registry_pages,
+        rereadings_pages,
         reproductions_pages,
         reviews_pages,
         training_pages,
         triage_pages,
     ):
         app.register_blueprint(blueprint)
-    for commands in (bundle, dataset_commands, demo, patients, snapshot_commands, training):
+    for commands in (
+        bundle,
+        dataset_commands,
+        demo,
+        model,
+        patients,
+        snapshot_commands,
+        training,
+    ):
         app.cli.add_command(commands)
     security.csrf.exempt(api)  # no cookie signs anyone in there, so no other site can act with one
     return app

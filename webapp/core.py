@@ -70,6 +70,7 @@ def _load_models() -> None:
     import webapp.explanations.models
     import webapp.imports.models
     import webapp.monitoring.models
+    import webapp.promotion.models
     import webapp.registry.models
     import webapp.reproductions.models
     import webapp.reviews.models

@@ -6,6 +6,7 @@ from webapp.assessments.leases import Kind
 from webapp.bundles.services import KIND as INSTALLATIONS
 from webapp.datasets.services import KIND as DATASETS
 from webapp.explanations.services import KIND as EXPLANATIONS
+from webapp.promotion.services import KIND as COMPARISONS
 from webapp.reproductions.services import KIND as REPRODUCTIONS
 from webapp.training.services import KIND as TRAINING_RUNS
 
@@ -15,4 +16,5 @@ KINDS: tuple[Kind[Any], ...] = (
     INSTALLATIONS,
     DATASETS,
     TRAINING_RUNS,
+    COMPARISONS,
 )

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests import clinic
+from tests import clinic, promotions
 from tests.conftest import Application, Browser, People
 from webapp import queue
 from webapp.accounts.models import User
@@ -22,6 +22,7 @@ from webapp.db import db, now
 from webapp.explanations import services as explanations
 from webapp.explanations.models import Explanation
 from webapp.permissions import Role, Scope
+from webapp.registry.models import ModelVersion
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -214,3 +215,32 @@ def explain(app: Flask, clinician: User, read: AssessedImage) -> Callable[..., E
             return explanation
 
     return explain
+
+
+@pytest.fixture
+def candidate(app: Flask, clinician: User) -> ModelVersion:
+    """A version beside the one that serves."""
+    with app.app_context():
+        version = promotions.candidate()
+        assert version.reading_task
+        return version
+
+
+@pytest.fixture
+def administrator(app: Flask, people: People) -> User:
+    """Someone who asks that models serve."""
+    with app.app_context():
+        return people.administrator()
+
+
+@pytest.fixture
+def approver(app: Flask, people: People) -> User:
+    """Someone who lets models serve."""
+    with app.app_context():
+        return people.user(Role.APPROVER)
+
+
+@pytest.fixture
+def approval(browse: Callable[[], Browser], approver: User) -> Browser:
+    """Their browser."""
+    return browse().sign_in(approver)

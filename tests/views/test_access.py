@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.routing import Rule
 
-from tests import clinic, imports, trainings
+from tests import clinic, imports, promotions, trainings
 from tests.conftest import Browser, People
 from tests.views.conftest import Program
 from webapp import storage
@@ -110,8 +110,26 @@ ALLOWED: dict[str, set[Any]] = {
     "monitoring.readyz": ANYONE,
     "monitoring.retry": OFFICE,
     "monitoring.work": OFFICE | APPROVERS,
+    "promotion.approve": APPROVERS,
+    "promotion.change_plan": OFFICE,
+    "promotion.comparison": OFFICE | APPROVERS,
+    "promotion.comparison_status": OFFICE | APPROVERS,
+    "promotion.decline": APPROVERS,
+    "promotion.end_unseen": OFFICE,
+    "promotion.plan": OFFICE | APPROVERS,
+    "promotion.predictions": OFFICE | APPROVERS,
+    "promotion.request_comparison": OFFICE,
+    "promotion.request_promotion": OFFICE,
+    "promotion.roll_back": OFFICE | APPROVERS,
+    "promotion.standing": OFFICE | APPROVERS,
+    "promotion.standings": OFFICE | APPROVERS,
+    "promotion.start_unseen": OFFICE,
+    "promotion.unseen": OFFICE | APPROVERS,
+    "promotion.whole_ledger": OFFICE | APPROVERS,
     "registry.model": USERS,
     "registry.models": USERS,
+    "rereadings.read_again": CLINICIANS,
+    "rereadings.read_otherwise": READERS,
     "reproductions.reproduction_status": READERS,
     "reproductions.request_reproduction": READERS,
     "reviews.assign": CLINICIANS,
@@ -152,11 +170,14 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.worklist_rows": READERS,
 }
 NOT_OF_A_SITE = {
+    "comparison_id",
     "dataset_id",
     "erasure_id",
     "finding_id",
     "installation_id",
     "model_id",
+    "reading_task_id",
+    "request_id",
     "run_id",
     "sample_id",
     "site_id",
@@ -202,10 +223,12 @@ def numbers(
         add_samples(version=version, samples=[sample])
         (kept,) = samples_of(version)
         asked = reproductions.request(actor=clinician, assessment=read.assessment)
+        request = promotions.asked(people.administrator(), promotions.candidate())
         return {
             "assessed_image_id": read.id,
             "assessment_id": read.assessment_id,
             "case_id": case.id,
+            "comparison_id": request.comparison_id,
             "erasure_id": erased(people),
             "dataset_id": dataset_of(version),
             "explanation_id": explanation.id,
@@ -216,8 +239,10 @@ def numbers(
             "image_id": case.images[0].id,
             "model_id": version.id,
             "patient_id": case.patient_id,
+            "reading_task_id": case.reading_task_id,
             "region_id": region_of(case),
             "reproduction_id": asked.id,
+            "request_id": request.id,
             "run_id": trainings.run().id,
             "sample_id": kept.id,
             "site_id": case.site_id,
@@ -308,7 +333,7 @@ def test_everyone_may_what_the_matrix_says(
     if role is not None:
         with app.app_context():
             site = people.site() if is_elsewhere else db.session.get_one(Site, case.site_id)
-            user = people.user(role, sites=[] if role in OFFICE else [site])
+            user = people.user(role, sites=[] if role in OFFICE | APPROVERS else [site])
             program = Program(app.test_client(), clinic.token(user))
             if not is_elsewhere:
                 numbers["filter_id"] = saved_filter(user)

@@ -28,11 +28,15 @@ PAUSES_SECONDS = (5, 60)
 """After the first failed attempt, and after the second: a store that is away comes back."""
 
 
+SHADOW_RANK = -1
+"""Of what waits for a worker unseen: after everything that somebody waits for."""
+
 WITHOUT_ANSWER = Priority.URGENT
 """Somebody has to read an image that a model gave no answer for, and before what has one."""
 
 _IS_CURRENT = text("superseded_at IS NULL AND purpose = 'triage'")
 _IS_OPEN = text("superseded_at IS NULL AND purpose = 'triage' AND settled_at IS NULL")
+_IS_SHADOW = text("purpose = 'shadow'")
 
 
 class State(enum.StrEnum):
@@ -111,6 +115,9 @@ class Purpose(enum.StrEnum):
     """Why an assessment is made."""
 
     TRIAGE = "triage"
+    SHADOW = "shadow"
+    """To see what another version would have said. It is no answer: clinicians' pages, lists and
+    exports know of `TRIAGE` only."""
 
 
 class Leased:
@@ -220,6 +227,13 @@ class Assessment(Leased, Base):
             )
         ),
         Index(
+            "ix_assessments_shadow",
+            "model_version_id",
+            "case_id",
+            sqlite_where=_IS_SHADOW,
+            postgresql_where=_IS_SHADOW,
+        ),
+        Index(
             "uq_assessments_current",
             "case_id",
             unique=True,
@@ -235,7 +249,7 @@ class Assessment(Leased, Base):
     """`Priority.rank` as requested for the case, so that the most urgent is claimed first; once it
     is read, the highest of what was requested, what was found in any image, and `WITHOUT_ANSWER`
     where it failed or an image has no answer. A reading that supersedes an urgent one begins where
-    that one stood."""
+    that one stood. Of what is read unseen, `SHADOW_RANK` until it is read."""
     due_at: Mapped[dt.datetime]
     """When somebody has to have looked at the case, which is the order of the worklist: when it was
     sent, and what the shortest of the same priorities allows."""

@@ -20,6 +20,7 @@ from webapp.accounts.models import User
 from webapp.assessments import leases
 from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import (
+    SHADOW_RANK,
     WITHOUT_ANSWER,
     AssessedImage,
     Assessment,
@@ -36,7 +37,7 @@ from webapp.db import db, now, transaction
 from webapp.errors import Conflict
 from webapp.queue import ring_after_commit
 from webapp.registry.models import ModelVersion
-from webapp.registry.queries import champion
+from webapp.registry.queries import champion, shadow
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class AssessmentResult:
     inference_ms: float
 
 
-def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
-    """Have a case read by the champion of its reading task.
+def schedule(*, case: Case) -> Assessment:
+    """Have a case read by the champion of its reading task, and by its shadow, if it has one.
 
     The same input is read once: it gives the assessment that is there. Another input makes a new
     assessment, and the older one is kept, marked superseded.
@@ -98,7 +99,7 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
         input_sha256 = hash_input([image.sha256 for image in case.images], fed)
         readings = db.session.scalars(
             select(Assessment)
-            .where(Assessment.case_id == case.id, Assessment.purpose == purpose)
+            .where(Assessment.case_id == case.id, Assessment.purpose == Purpose.TRIAGE)
             .order_by(Assessment.id)
             .with_for_update()
             .execution_options(populate_existing=True)
@@ -110,7 +111,7 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
             _supersede(current)
         allowed = allowances(case.reading_task_id, case.site_id)
         if assessment is None:
-            assessment = _new_assessment(case, version, purpose, fed, input_sha256)
+            assessment = _new_assessment(case, version, Purpose.TRIAGE, fed, input_sha256)
             _set_urgency(assessment, {case.priority}, allowed)
             db.session.add(assessment)
         assessment.superseded_at = None
@@ -127,7 +128,70 @@ def schedule(*, case: Case, purpose: Purpose = Purpose.TRIAGE) -> Assessment:
         db.session.flush()
         if assessment.state is State.SCHEDULED:
             ring_after_commit()
+        unseen = shadow(case.reading_task_id)
+        if unseen is not None:
+            schedule_unseen(readings=[assessment], version=unseen)
     return assessment
+
+
+def schedule_unseen(*, readings: Sequence[Assessment], version: ModelVersion) -> int:
+    """Have the stored input of readings read by another version too, unseen by clinicians and after
+    all that is waited for. What it reads or has read so is not read again; says how much is.
+
+    In an open `transaction()`.
+    """
+    known = {
+        (row.case_id, row.input_sha256): row
+        for row in db.session.scalars(
+            select(Assessment)
+            .where(
+                Assessment.case_id.in_([reading.case_id for reading in readings]),
+                Assessment.model_version_id == version.id,
+                Assessment.purpose == Purpose.SHADOW,
+            )
+            .order_by(Assessment.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+    }
+    count = 0
+    for reading in readings:
+        unseen = known.get((reading.case_id, reading.input_sha256))
+        if reading.model_version_id == version.id or (
+            unseen and unseen.state is not State.CANCELLED
+        ):
+            continue
+        if unseen is None:
+            db.session.add(_unseen(reading, version))
+        else:
+            leases.back_to_the_queue(unseen)
+        count += 1
+    if count:
+        db.session.flush()
+        ring_after_commit()
+    return count
+
+
+def cancel_unseen(*, version: ModelVersion) -> int:
+    """Give up what a version was still to read unseen; says how much.
+
+    In an open `transaction()`.
+    """
+    waiting = db.session.scalars(
+        select(Assessment)
+        .where(
+            Assessment.model_version_id == version.id,
+            Assessment.purpose == Purpose.SHADOW,
+            in_state(State.SCHEDULED),
+        )
+        .order_by(Assessment.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for assessment in waiting:
+        assessment.state = State.CANCELLED
+    db.session.flush()
+    return len(waiting)
 
 
 def settle(*, case: Case) -> None:
@@ -238,7 +302,12 @@ def _answer_entry(assessment: Assessment) -> audit.Entry:
         "finding_id": assessment.finding_id,
         "attempt": assessment.attempt_count,
     }
-    return audit.Entry(f"assessment.{assessment.state}", assessment, detail=detail)
+    return audit.Entry(f"{_word(assessment)}.{assessment.state}", assessment, detail=detail)
+
+
+def _word(assessment: Assessment) -> str:
+    """What the record calls it."""
+    return "shadow" if assessment.purpose is Purpose.SHADOW else "assessment"
 
 
 def hold(*, claims: Sequence[Claim]) -> None:
@@ -335,7 +404,7 @@ def _answer(
     assessment.finding_id = finding.id
     assessment.probability = probability
     if abstained:
-        priorities.add(assessment.priority)
+        priorities |= _so_far(assessment)
     _set_urgency(assessment, priorities, allowed)
     assessment.metadata_encoded = dict(result.metadata_encoded)
     assessment.engine = result.engine
@@ -437,15 +506,41 @@ def _end_attempt(
         if attempt.failure is Failure.WORKER_LOST:
             ring_after_commit()
         return
-    _set_urgency(assessment, {assessment.priority, WITHOUT_ANSWER}, allowed)
+    _set_urgency(assessment, {*_so_far(assessment), WITHOUT_ANSWER}, allowed)
     db.session.flush()
     audit.record(
         actor=None,
-        action="assessment.failed",
+        action=f"{_word(assessment)}.failed",
         subject=assessment,
         case_id=assessment.case_id,
         failure=attempt.failure,
         attempt=assessment.attempt_count,
+    )
+
+
+def _so_far(assessment: Assessment) -> set[Priority]:
+    """What a case has been found to be until now; nothing for what is read unseen."""
+    return set() if assessment.purpose is Purpose.SHADOW else {assessment.priority}
+
+
+def _unseen(reading: Assessment, version: ModelVersion) -> Assessment:
+    return Assessment(
+        case_id=reading.case_id,
+        model_version=version,
+        purpose=Purpose.SHADOW,
+        metadata_fed=reading.metadata_fed,
+        input_sha256=reading.input_sha256,
+        state=State.SCHEDULED,
+        scheduled_at=now(),
+        attempt_count=0,
+        priority_rank=SHADOW_RANK,
+        due_at=reading.due_at,
+        images=[
+            AssessedImage(
+                image_id=image.image_id, position=image.position, image_sha256=image.image_sha256
+            )
+            for image in reading.images
+        ],
     )
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
 from webapp.accounts.models import User
-from webapp.assessments.models import AssessedImage, Assessment, Prediction
+from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose
 from webapp.cases.models import Case
 from webapp.cases.queries import visible_site_ids
 from webapp.db import db
@@ -39,7 +39,11 @@ def get_assessed_image(*, actor: User, assessed_image_id: int) -> AssessedImage:
         select(AssessedImage)
         .join(AssessedImage.assessment)
         .join(Assessment.case)
-        .where(AssessedImage.id == assessed_image_id, Case.site_id.in_(visible_site_ids(actor)))
+        .where(
+            AssessedImage.id == assessed_image_id,
+            Assessment.purpose == Purpose.TRIAGE,
+            Case.site_id.in_(visible_site_ids(actor)),
+        )
         .options(
             joinedload(AssessedImage.assessment),
             selectinload(AssessedImage.predictions).joinedload(Prediction.finding),

@@ -1,12 +1,14 @@
-"""Model versions, and the alias under which one of them serves."""
+"""Model versions, the alias under which one serves, and the ledger of which one did when."""
 
 import datetime as dt
 import enum
 from typing import Any
 
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from webapp.accounts.models import User
 from webapp.catalogue.models import Finding, ReadingTask
 from webapp.db import Base, value_enum
 from webapp.registry.facts import Facts
@@ -16,6 +18,9 @@ class Alias(enum.StrEnum):
     """A part that a model version plays for its reading task."""
 
     CHAMPION = "champion"
+    """Reads new cases."""
+    SHADOW = "shadow"
+    """Reads them too, unseen by clinicians."""
 
 
 class ModelVersion(Base):
@@ -48,6 +53,11 @@ class ModelVersion(Base):
         """What the manifest says of the model."""
         return Facts(self.manifest)
 
+    @property
+    def may_serve(self) -> bool:
+        """False for a bundle that was made only to be compared with."""
+        return bool(self.manifest.get("serves", True))
+
 
 class ModelAlias(Base):
     """Which version plays which part for a reading task now."""
@@ -71,6 +81,72 @@ class ModelReference(Base):
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
     figures: Mapped[dict[str, Any]] = mapped_column(JSON)
     """As `ml.reference` makes them."""
+
+
+class PromotionKind(enum.StrEnum):
+    """How a version came to serve."""
+
+    FIRST = "first"
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+
+    @property
+    def label(self) -> str:
+        return _KIND_LABELS[self]
+
+    @property
+    def tone(self) -> str:
+        return _KIND_TONES[self]
+
+
+_KIND_LABELS = {
+    PromotionKind.FIRST: _l("First of its reading task"),
+    PromotionKind.PROMOTION: _l("Promoted"),
+    PromotionKind.ROLLBACK: _l("Rolled back to"),
+}
+_KIND_TONES = {
+    PromotionKind.FIRST: "neutral",
+    PromotionKind.PROMOTION: "good",
+    PromotionKind.ROLLBACK: "warning",
+}
+
+
+class Promotion(Base):
+    """One line of the ledger: from this moment on a version serves its reading task. The database
+    lets nobody change or remove one."""
+
+    __tablename__ = "promotions"
+    __table_args__ = (
+        CheckConstraint("(kind = 'first') = (former_id IS NULL)", name="first_has_no_former"),
+        CheckConstraint(
+            "(kind = 'promotion') = (comparison_id IS NOT NULL)", name="promotion_is_proven"
+        ),
+        CheckConstraint(
+            "kind <> 'promotion' OR (requested_by_id IS NOT NULL AND approved_by_id IS NOT NULL"
+            " AND requested_by_id <> approved_by_id)",
+            name="promotion_by_two",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    reading_task_id: Mapped[int] = mapped_column(ForeignKey("reading_tasks.id"), index=True)
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    former_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    """What served until then; None where nothing did."""
+    kind: Mapped[PromotionKind] = mapped_column(value_enum(PromotionKind))
+    requested_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    """None: the installation itself, or the command line."""
+    approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"))
+    """What proved it."""
+    reason: Mapped[str] = mapped_column(Text)
+    serves_from: Mapped[dt.datetime]
+
+    reading_task: Mapped[ReadingTask] = relationship()
+    model_version: Mapped[ModelVersion] = relationship(foreign_keys=model_version_id)
+    former: Mapped[ModelVersion | None] = relationship(foreign_keys=former_id)
+    requested_by: Mapped[User | None] = relationship(foreign_keys=requested_by_id)
+    approved_by: Mapped[User | None] = relationship(foreign_keys=approved_by_id)
 
 
 class Sample(Base):

@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Row, Select, and_, select
-from sqlalchemy.orm import contains_eager
+from sqlalchemy.orm import contains_eager, joinedload
 
 from webapp.catalogue.models import ReadingTask
 from webapp.db import db
 from webapp.errors import NotFound
-from webapp.registry.models import Alias, ModelAlias, ModelVersion, Sample
+from webapp.registry.models import (
+    Alias,
+    ModelAlias,
+    ModelVersion,
+    Promotion,
+    PromotionKind,
+    Sample,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +30,20 @@ class Installed:
 
 def champion(reading_task_id: int) -> ModelVersion | None:
     """The version that reads new cases of a reading task; None where none was installed."""
+    return _playing(Alias.CHAMPION, reading_task_id)
+
+
+def shadow(reading_task_id: int) -> ModelVersion | None:
+    """The version that reads new cases of a reading task unseen by clinicians; None where none
+    does."""
+    return _playing(Alias.SHADOW, reading_task_id)
+
+
+def _playing(alias: Alias, reading_task_id: int) -> ModelVersion | None:
     return db.session.scalars(
         select(ModelVersion)
         .join(ModelAlias, ModelAlias.model_version_id == ModelVersion.id)
-        .where(ModelAlias.reading_task_id == reading_task_id, ModelAlias.alias == Alias.CHAMPION)
+        .where(ModelAlias.reading_task_id == reading_task_id, ModelAlias.alias == alias)
     ).one_or_none()
 
 
@@ -67,6 +84,64 @@ def versions_of(reading_task_id: int) -> list[ModelVersion]:
             .order_by(ModelVersion.installed_at.desc(), ModelVersion.id.desc())
         )
     )
+
+
+def get_version(model_id: int) -> ModelVersion:
+    """
+    Raises:
+        NotFound: there is none.
+    """
+    version = db.session.get(ModelVersion, model_id)
+    if version is None:
+        raise NotFound("model", model_id=model_id)
+    return version
+
+
+def ledger(reading_task_id: int | None = None) -> Sequence[Promotion]:
+    """Every time that another version began to serve, the latest first: of one reading task, or of
+    all."""
+    lines = select(Promotion).order_by(Promotion.id.desc())
+    if reading_task_id is not None:
+        lines = lines.where(Promotion.reading_task_id == reading_task_id)
+    people = joinedload(Promotion.requested_by), joinedload(Promotion.approved_by)
+    versions = joinedload(Promotion.model_version), joinedload(Promotion.former)
+    return db.session.scalars(lines.options(*people, *versions)).all()
+
+
+def serving_at(reading_task_id: int, moment: dt.datetime) -> Promotion | None:
+    """The line of the ledger that held at a moment; None before the first."""
+    return db.session.scalars(
+        select(Promotion)
+        .where(Promotion.reading_task_id == reading_task_id, Promotion.serves_from <= moment)
+        .order_by(Promotion.id.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def began_to_serve(*, since: dt.datetime) -> Sequence[int]:
+    """The numbers of the versions that serve today and began to since then, in place of another."""
+    serves = and_(
+        ModelAlias.model_version_id == Promotion.model_version_id,
+        ModelAlias.alias == Alias.CHAMPION,
+        ModelAlias.since <= Promotion.serves_from,
+    )
+    return db.session.scalars(
+        select(Promotion.model_version_id)
+        .join(ModelAlias, serves)
+        .where(Promotion.serves_from > since, Promotion.former_id.is_not(None))
+    ).all()
+
+
+def version_before(reading_task_id: int) -> ModelVersion | None:
+    """What a rollback leads to: the version that served before the one that serves. Whoever rolls
+    back twice gets to the version before that. None where nothing served before."""
+    served: list[ModelVersion] = []
+    for line in reversed(ledger(reading_task_id)):
+        if line.kind is PromotionKind.ROLLBACK:
+            served.pop()
+        else:
+            served.append(line.model_version)
+    return served[-2] if len(served) > 1 else None
 
 
 def samples_of(version: ModelVersion) -> Sequence[Sample]:

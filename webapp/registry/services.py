@@ -4,13 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import select
+
 from webapp import audit
 from webapp.accounts.models import User
+from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.queries import findings_by_code
 from webapp.catalogue.services import add_reading_task
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
-from webapp.registry.models import Alias, ModelAlias, ModelReference, ModelVersion, Sample
+from webapp.registry.models import (
+    Alias,
+    ModelAlias,
+    ModelReference,
+    ModelVersion,
+    Promotion,
+    PromotionKind,
+    Sample,
+)
 from webapp.registry.queries import champion, installed, samples_of, versions_of
 
 
@@ -81,23 +92,11 @@ def promote_first(*, version: ModelVersion, actor: User | None = None) -> bool:
     A bundle may say that it is not made to serve, but to be compared with.
     """
     with transaction():
-        if not version.manifest.get("serves", True) or champion(version.reading_task_id):
+        lock_parts(reading_task_id=version.reading_task_id)
+        if not version.may_serve or champion(version.reading_task_id):
             return False
-        db.session.add(
-            ModelAlias(
-                reading_task_id=version.reading_task_id,
-                alias=Alias.CHAMPION,
-                model_version=version,
-                since=now(),
-            )
-        )
-        db.session.flush()
-        audit.record(
-            actor=actor,
-            action="model.promoted",
-            subject=version,
-            version=version.version,
-            bundle_sha256=version.bundle_sha256,
+        let_serve(
+            line=Promotion(kind=PromotionKind.FIRST, model_version=version, reason=""), actor=actor
         )
         return True
 
@@ -107,6 +106,61 @@ def keep_reference(*, version: ModelVersion, figures: Mapping[str, Any]) -> None
     with transaction():
         if db.session.get(ModelReference, version.id) is None:
             db.session.add(ModelReference(model_version_id=version.id, figures=dict(figures)))
+
+
+def let_serve(*, line: Promotion, actor: User | None) -> None:
+    """Have a version serve its reading task from now on, and write the line of the ledger that says
+    so. In an open `transaction()` that holds the parts."""
+    version = line.model_version
+    line.former = champion(version.reading_task_id)
+    line.reading_task_id = version.reading_task_id
+    line.serves_from = give_part(version=version, alias=Alias.CHAMPION).since
+    db.session.add(line)
+    db.session.flush()
+    audit.record(
+        actor=actor,
+        action="model.rolled_back" if line.kind is PromotionKind.ROLLBACK else "model.promoted",
+        subject=version,
+        version=version.version,
+        former=line.former.version if line.former else None,
+        bundle_sha256=version.bundle_sha256,
+        comparison_id=line.comparison_id,
+    )
+
+
+def give_part(*, version: ModelVersion, alias: Alias) -> ModelAlias:
+    """Have a version play a part in place of the one that did. In an open `transaction()` that
+    holds the parts."""
+    key = (version.reading_task_id, alias)
+    part = db.session.get(ModelAlias, key, populate_existing=True)
+    if part is None:
+        part = ModelAlias(reading_task_id=version.reading_task_id, alias=alias)
+        db.session.add(part)
+    part.model_version = version
+    part.since = now()
+    db.session.flush()
+    return part
+
+
+def take_part(*, version: ModelVersion, alias: Alias) -> bool:
+    """Have a version play a part no longer; False if it does not. In an open `transaction()` that
+    holds the parts."""
+    part = db.session.get(ModelAlias, (version.reading_task_id, alias), populate_existing=True)
+    if part is None or part.model_version_id != version.id:
+        return False
+    db.session.delete(part)
+    db.session.flush()
+    return True
+
+
+def lock_parts(*, reading_task_id: int) -> None:
+    """Keep others from changing who plays which part for a reading task, to the end of the open
+    `transaction()`."""
+    db.session.execute(
+        select(ReadingTask.id)
+        .where(ReadingTask.id == reading_task_id)
+        .with_for_update(key_share=True)  # cases that refer to it may come in meanwhile
+    )
 
 
 def add_samples(*, version: ModelVersion, samples: Sequence[NewSample]) -> None:

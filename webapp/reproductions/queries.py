@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from webapp.accounts.models import User
-from webapp.assessments.models import Assessment
+from webapp.assessments.models import Assessment, Purpose
 from webapp.cases.models import Case
 from webapp.cases.queries import visible_site_ids
 from webapp.db import db
@@ -36,7 +36,11 @@ def get_assessment(*, actor: User, assessment_id: int) -> Assessment:
     assessment = db.session.scalars(
         select(Assessment)
         .join(Assessment.case)
-        .where(Assessment.id == assessment_id, Case.site_id.in_(visible_site_ids(actor)))
+        .where(
+            Assessment.id == assessment_id,
+            Assessment.purpose == Purpose.TRIAGE,
+            Case.site_id.in_(visible_site_ids(actor)),
+        )
     ).one_or_none()
     if assessment is None or not _may_see(actor, assessment):
         raise NotFound("assessment", assessment_id=assessment_id)

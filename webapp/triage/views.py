@@ -43,6 +43,7 @@ from webapp.errors import Conflict, ImageRejected, Invalid, NotFound
 from webapp.explanations.queries import of_assessment as explanations_of
 from webapp.history.forms import RegionForm
 from webapp.permissions import Permission, poll, require, signed_in, signed_in_user, takes_images
+from webapp.promotion.queries import count_read_otherwise
 from webapp.registry.queries import champion
 from webapp.rendering import fragment, stored_picture
 from webapp.reproductions.queries import of_assessments as reproductions_of
@@ -82,7 +83,7 @@ def home() -> ResponseReturnValue:
     if current_user.can(Permission.VIEW_CASES):
         return redirect(url_for("triage.worklist"))
     manages_users = current_user.can(Permission.MANAGE_USERS)
-    return redirect(url_for("accounts.users" if manages_users else "registry.models"))
+    return redirect(url_for("accounts.users" if manages_users else "promotion.standings"))
 
 
 @blueprint.get("/cases")
@@ -517,6 +518,7 @@ def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 
         save_form=save_form,
         is_first_use=not page.items and not queries.has_cases(actor=signed_in_user()),
         may_demonstrate=not current_settings().production,
+        read_otherwise_count=count_read_otherwise(signed_in_user()),
     )
 
 

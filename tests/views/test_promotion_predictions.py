@@ -1,0 +1,19 @@
+"""GET /comparisons/<comparison_id>/predictions.csv: what both said of each picture."""
+
+from flask import Flask
+
+from tests import promotions
+from tests.conftest import Browser
+from webapp.promotion import services
+from webapp.registry.models import ModelVersion
+
+
+def test_the_table_is_a_download(app: Flask, office: Browser, candidate: ModelVersion) -> None:
+    with app.app_context():
+        services.request_comparison(actor=None, candidate=candidate)
+    assert office.get("/comparisons/1/predictions.csv").status_code == 404
+    with app.app_context():
+        promotions.compared(candidate)
+    answer = office.get("/comparisons/1/predictions.csv")
+    assert answer.text.startswith("file,subject,label")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="comparison-1.csv"'
