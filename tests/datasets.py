@@ -14,9 +14,10 @@ from PIL import Image
 
 from tests.unit.ml.factories import picture_bytes
 from webapp.catalogue.models import ReadingTask
+from webapp.catalogue.queries import reading_task_by_code
 from webapp.config import current_settings
 from webapp.datasets import services
-from webapp.datasets.models import Dataset
+from webapp.datasets.models import Dataset, Snapshot
 from webapp.db import db
 from webapp.worker import registering
 
@@ -84,6 +85,26 @@ def lock(task: ReadingTask, parts: Mapping[str, str], subjects: Mapping[str, str
     text = "\n".join(["sha256,subject,part", *lines, ""])
     (home / f"{task.code}.csv").write_text(text)
     current_app.config["FIRSTLOOK"] = dataclasses.replace(settings, locked_tests_dir=home)
+
+
+def drawn_snapshot(folder: Path, labels: Sequence[str], count: int = 24) -> Snapshot:
+    """A snapshot of a registered set of drawn blood cells, so many of each label. Some are locked
+    away, in the folder that the settings name for it."""
+    task = reading_task_by_code("blood-cell")
+    assert task
+    lines = rows(labels, count)
+    parts = {"test": slice(0, 4), "tune": slice(4, 10)}
+    locked = [
+        f"{sha256(drawn(row['file']))},,{part}"
+        for label in labels
+        for part, some in parts.items()
+        for row in [row for row in lines if row["label"] == label][some]
+    ]
+    home = current_settings().locked_tests_dir
+    (home / "blood-cell.csv").write_text("\n".join(["sha256,subject,part", *locked, ""]))
+    dataset = register(task, write(folder, lines))
+    assert dataset.is_registered, dataset.problems
+    return services.freeze(actor=None, reading_task=task, dataset=dataset)
 
 
 def sha256(data: bytes) -> str:

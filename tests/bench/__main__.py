@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.stack import Stack
 from webapp.config import REPOSITORY
 
 RESULT = REPOSITORY / "bench.json"
+RECIPE = "blood-cell"
 
 
 def main() -> None:
@@ -31,13 +33,17 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     bundle = arguments.bundle or newest_bundle("blood-cell")
     print(f"Load average before: {load_before:.2f} on {os.cpu_count()} cores")
-    with Stack(bundle=bundle) as stack:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Stack(bundle=bundle, environment={"LOCKED_TESTS_DIR": folder}) as stack,
+    ):
         figures = measure(
             Bench(stack, pictures(bundle, arguments.drain)),
             cases=arguments.cases,
             uploads=arguments.uploads,
             drain=arguments.drain,
             seconds=arguments.seconds,
+            folder=Path(folder),
         )
     print(table(figures))
     result = {
@@ -55,8 +61,18 @@ def main() -> None:
     print(f"Written to {RESULT}")
 
 
-def measure(bench: Bench, *, cases: int, uploads: int, drain: int, seconds: int) -> list[Figure]:
-    """Every figure, one part after another so that none disturbs another."""
+def measure(
+    bench: Bench,
+    *,
+    cases: int,
+    uploads: int,
+    drain: int,
+    seconds: int,
+    folder: Path,
+    recipe: str = RECIPE,
+) -> list[Figure]:
+    """Every figure, one part after another so that none disturbs another, but for the training,
+    which is there to disturb. `folder` is the one in which the instance looks for locked tests."""
     print(f"Filling a worklist of {cases:,} cases ...", flush=True)
     bench.fill(cases)
     print(f"Uploading {uploads} cases, one after another ...", flush=True)
@@ -67,7 +83,11 @@ def measure(bench: Bench, *, cases: int, uploads: int, drain: int, seconds: int)
     drained = bench.drain(drain)
     print(f"Opening list pages for {seconds} s while the workers are busy ...", flush=True)
     busy = bench.list_page_while_busy(seconds, cases_a_second=drained[0].value)
-    return [*figures, *drained, *busy]
+    print(f"Uploading {uploads} cases while a model is trained ...", flush=True)
+    trained = bench.upload_during_training(
+        uploads, figures[:2], recipe=recipe, folder=folder / "pictures"
+    )
+    return [*figures, *drained, *busy, *trained]
 
 
 def pictures(bundle: Path, count: int) -> Sequence[bytes]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from tests.bench.rows import Archive, let_wait, store
+from tests.datasets import drawn_snapshot
 from tests.stack import Client, Stack, wait_until
 from webapp.accounts.queries import user_named
 from webapp.assessments.models import Assessment, State
@@ -26,9 +27,16 @@ from webapp.cases.services import NewImage
 from webapp.config import REPOSITORY
 from webapp.db import db
 from webapp.registry.models import ModelVersion
+from webapp.training import services as training
+from webapp.training.models import Stage
+from webapp.training.queries import get_recipe, get_run, recipes
 
 PAGES_A_SECOND = 5
 BUSY_NICE = 10
+TRAINED_ON = 200
+"""Pictures of each of two findings."""
+TRAINING_SECONDS = 300
+"""A trainer begins at idle priority."""
 MEBIBYTE = 2**20
 LIST_PAGES = {
     "/cases": 30,
@@ -75,6 +83,61 @@ class Bench:
 
     def upload_to_result(self, count: int) -> list[Figure]:
         """One case after another, from opening the form to its result in the database."""
+        return self._upload_to_result(count, "upload to result")
+
+    def upload_during_training(
+        self, count: int, at_rest: Sequence[Figure], *, recipe: str, folder: Path
+    ) -> list[Figure]:
+        """The same while a trainer trains; `at_rest` is what it was before, `recipe` what is
+        trained, and `folder` takes the pictures."""
+        run_id = self._begin_training(recipe, folder)
+        before = self._epochs(run_id)
+        figures = self._upload_to_result(count, "upload to result during a training")
+        learnt = self._epochs(run_id) - before
+        with self.stack.rows():
+            training.cancel(actor=None, run=get_run(run_id))
+        wait_until(lambda: not self._stage(run_id), "the end of the training", TRAINING_SECONDS)
+        self.stack.kill("trainer")
+        against = figures[-1].value / at_rest[-1].value
+        return [
+            *figures,
+            Figure(
+                "95th percentile during a training against at rest", against, "times", "at most 2"
+            ),
+            Figure("epochs that were trained meanwhile", learnt, ""),
+        ]
+
+    def _begin_training(self, recipe: str, folder: Path) -> int:
+        """The number of a run that is in the middle of its training."""
+        self.stack.start("trainer")
+
+        def is_known() -> bool:
+            with self.stack.rows():
+                return any(entry.name == recipe for entry in recipes())
+
+        wait_until(is_known, "the trainer's start", TRAINING_SECONDS)
+        with self.stack.rows():
+            run_id = training.request_run(
+                actor=None,
+                snapshot=drawn_snapshot(folder, ("basophil", "eosinophil"), TRAINED_ON),
+                recipe=get_recipe(recipe),
+                overrides={"training.epochs": 10_000, "training.patience_epochs": 10_000},
+            ).id
+        wait_until(lambda: self._stage(run_id) is Stage.TRAINING, "a training", TRAINING_SECONDS)
+        return run_id
+
+    def _stage(self, run_id: int) -> Stage | None:
+        with self.stack.rows():
+            return get_run(run_id).stage
+
+    def _epochs(self, run_id: int) -> float:
+        """How many were trained, the part of the one that goes on included."""
+        with self.stack.rows():
+            run = get_run(run_id)
+            assert run.progress, run.state
+            return run.share_done * float(run.progress["epochs"])
+
+    def _upload_to_result(self, count: int, name: str) -> list[Figure]:
         client = self.stack.sign_in()
         pictures = itertools.cycle(self.pictures)
         took_ms = []
@@ -88,8 +151,8 @@ class Bench:
                 ).one()
             took_ms.append((ended - began).total_seconds() * 1000)
         return [
-            Figure("upload to result, median", statistics.median(took_ms), "ms"),
-            Figure("upload to result, 95th percentile", percentile(took_ms, 95), "ms"),
+            Figure(f"{name}, median", statistics.median(took_ms), "ms"),
+            Figure(f"{name}, 95th percentile", percentile(took_ms, 95), "ms"),
         ]
 
     def drain(self, count: int) -> list[Figure]:

@@ -10,10 +10,19 @@ from tests.unit.ml.factories import make_bundle, picture_bytes
 
 def test_every_part_gives_its_figures(tmp_path: Path) -> None:
     pictures = [picture_bytes(seed=seed, form="JPEG") for seed in range(4)]
-    with Stack(bundle=make_bundle(tmp_path / "bundle")) as stack:
-        figures = measure(Bench(stack, pictures), cases=60, uploads=1, drain=8, seconds=1)
+    environment = {"LOCKED_TESTS_DIR": str(tmp_path), "TRAINING_PRIORITY": "normal"}
+    with Stack(bundle=make_bundle(tmp_path / "bundle"), environment=environment) as stack:
+        figures = measure(
+            Bench(stack, pictures),
+            cases=60,
+            uploads=1,
+            drain=8,
+            seconds=1,
+            folder=tmp_path,
+            recipe="s2-blood-plain",
+        )
     by_name = {figure.name: figure.value for figure in figures}
-    assert len(by_name) == len(figures) == 13
+    assert len(by_name) == len(figures) == 17
     assert by_name["drain by two children"] > 0
     assert by_name["upload to result, median"] > 0
     assert all(figure.name in table(figures) for figure in figures)

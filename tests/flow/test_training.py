@@ -14,8 +14,6 @@ from tests import datasets
 from tests.stack import Stack, wait_until
 from tests.unit.ml.factories import make_bundle, picture_bytes
 from webapp.assessments.models import State
-from webapp.catalogue.queries import reading_task_by_code
-from webapp.datasets import services as snapshots
 from webapp.permissions import Role
 from webapp.registry.queries import champion
 from webapp.training import queries
@@ -50,23 +48,6 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
-def snapshot(folder: Path) -> int:
-    """The number of a snapshot of a data set of drawn cells, of which some are locked away."""
-    task = reading_task_by_code("blood-cell")
-    assert task
-    rows = datasets.rows(CODES, count=24)
-    locked = [
-        f"{datasets.sha256(datasets.drawn(row['file']))},,{part}"
-        for part, some in (("test", rows[:4] + rows[-4:]), ("tune", rows[4:10] + rows[-10:-4]))
-        for row in some
-    ]
-    text = "\n".join(["sha256,subject,part", *locked, ""])
-    (folder / "locked" / "blood-cell.csv").write_text(text)
-    dataset = datasets.register(task, datasets.write(folder / "cells", rows))
-    assert dataset.is_registered, dataset.problems
-    return snapshots.freeze(actor=None, reading_task=task, dataset=dataset).id
-
-
 def run_of(stack: Stack, run_id: int) -> TrainingRun:
     with stack.rows():
         return queries.get_run(run_id)
@@ -95,7 +76,7 @@ def test_a_run_outlives_kills_and_restarts_and_gives_a_candidate(
     stack: Stack, tmp_path: Path
 ) -> None:
     with stack.rows():
-        number = snapshot(tmp_path)
+        number = datasets.drawn_snapshot(tmp_path / "cells", CODES).id
     recipe = "s2-blood-plain"
     wait_until(
         lambda: _recipes(stack.app) and recipe in _recipes(stack.app), "the recipes", STEP_SECONDS
@@ -151,7 +132,8 @@ def test_a_run_outlives_kills_and_restarts_and_gives_a_candidate(
     assert run.model_version.manifest["training"]["started_from_bundle"] == serving.bundle_sha256
     assert run.model_version.version == run.recipe["version"]
     assert (stack.settings.bundles_dir / (run.bundle_sha256 or "") / "bundle.json").is_file()
-    assert not (stack.settings.runs_dir / str(run_id)).exists()
+    folder = stack.settings.runs_dir / str(run_id)
+    wait_until(lambda: not folder.exists(), "its folder is removed")
     with stack.rows():
         still = champion(run.reading_task_id)
         assert still

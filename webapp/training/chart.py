@@ -14,6 +14,7 @@ FIGURES = {
     "tune_macro_f1": _l("Macro F1"),
 }
 STEPS = 4
+ROUND = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
 POINTS_UP_TO = 40
 """Epochs beyond which a line is drawn without its points."""
 
@@ -90,8 +91,8 @@ def _draw(
 
 
 def _round_up(value: float) -> float:
-    """The next number of 1, 2 or 5 and zeros."""
+    """The next number that reads well on an axis of four steps."""
     if value <= 0:
         return 1.0
     unit = 10.0 ** math.floor(math.log10(value))
-    return next(step * unit for step in (1, 2, 5, 10) if value <= step * unit)
+    return next(step * unit for step in ROUND if value <= step * unit)

@@ -17,7 +17,7 @@ from webapp.training.models import Stage, TrainingRun
 
 blueprint = Blueprint("training", __name__)
 
-EPOCHS_SHOWN = 30
+EPOCHS_SHOWN = 20
 
 
 @blueprint.get("/training")
