@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BABEL := $(BIN)/python -m babel.messages.frontend --quiet
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help run demo test lint chaos bench train recipes-smoke recipes-full clean tools translations chromium
+.PHONY: help run demo test lint chaos bench train recipes-smoke recipes-full gpu-check clean tools translations chromium
 
 help: ## list what can be asked for
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -52,6 +52,9 @@ recipes-full: $(VENV)/run.installed ## train every recipe: make recipes-full DAT
 			|| failed="$$failed $$name"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Not trained:$$failed"; exit 1; fi
+
+gpu-check: $(VENV)/run.installed ## compare the engines on a GPU (ends with 2 where there is none)
+	@$(BIN)/python -m ml.gpu_check
 
 clean: ## remove the installed packages (never the instance)
 	rm -rf $(VENV)

@@ -1,8 +1,8 @@
 """An installation in one file: `flask backup FILE`, `flask restore FILE`.
 
 A backup is a tar of the keys, the anchors of the record, the rows of every table as JSON lines, the
-stored images and the models. Rows are written by what they mean and not as one database keeps
-them, so what was backed up on SQLite can be restored on PostgreSQL.
+stored images, the models and the data sets. Rows are written by what they mean and not as one
+database keeps them, so what was backed up on SQLite can be restored on PostgreSQL.
 """
 
 import datetime as dt
@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from webapp.db import UTCDateTime, db, migrate, transaction
 from webapp.errors import NotFound
 
 FORMAT = 1
-MANIFEST, END, ANCHORS, KEYS, ROWS, BLOBS, BUNDLES = (
+MANIFEST, END, ANCHORS, KEYS, ROWS, BLOBS, BUNDLES, DATASETS = (
     "manifest.json",
     "end.json",
     "audit-anchors",
@@ -39,10 +40,11 @@ MANIFEST, END, ANCHORS, KEYS, ROWS, BLOBS, BUNDLES = (
     "rows",
     "blobs",
     "bundles",
+    "datasets",
 )
 _MEMBER = re.compile(
     rf"{MANIFEST}|{END}|{ANCHORS}|{KEYS}/[a-z.]+|{ROWS}/[a-z_]+\.jsonl|{BLOBS}/[0-9a-f]{{64}}"
-    rf"|{BUNDLES}/[0-9a-f]{{64}}(/[A-Za-z0-9][\w.-]*)+",
+    rf"|({BUNDLES}|{DATASETS})/[0-9a-f]{{64}}(/[A-Za-z0-9][\w.-]*)+",
     re.ASCII,
 )
 _ROWS_AT_ONCE = 500
@@ -82,6 +84,7 @@ def back_up(file: Path) -> dict[str, int]:
                 with suppress(NotFound):  # the archive of an import that was checked meanwhile
                     _add(archive, f"{BLOBS}/{sha256}", storage.get(sha256))
             _add_folder(archive, BUNDLES, settings.bundles_dir)
+            _add_folder(archive, DATASETS, settings.datasets_dir)
             _add(archive, END, json.dumps(row_counts))  # nothing was cut off
         with open(draft, "rb") as written:
             os.fsync(written.fileno())
@@ -130,22 +133,24 @@ def _restore(archive: tarfile.TarFile) -> None:
                         raise BackupError("Rows are missing in this backup.")
                     break
                 else:
-                    _keep(settings, name, content.read())
+                    _keep(settings, name, content)
         else:
             raise BackupError("The end of this backup is missing.")
         _continue_numbers(connection)
     audit.init_app(current_app._get_current_object())  # type: ignore[attr-defined]  # by its key
 
 
-def _keep(settings: Settings, name: PurePosixPath, data: bytes) -> None:
+def _keep(settings: Settings, name: PurePosixPath, content: IO[bytes]) -> None:
     if name.parts[0] == BLOBS:
+        data = content.read()
         if hashlib.sha256(data).hexdigest() != name.name:
             raise BackupError(f"The image {name.name} is damaged.")
         storage.put(data)
         return
     target = settings.instance_dir / name
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.write_bytes(data)
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file)
     target.chmod(0o600)
 
 
@@ -265,7 +270,8 @@ def _add_files(archive: tarfile.TarFile, settings: Settings) -> None:
 
 def _add_folder(archive: tarfile.TarFile, name: str, folder: Path) -> None:
     for path in _files(folder):
-        _add(archive, f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        with path.open("rb") as content:  # of data sets gigabytes
+            _add_file(archive, f"{name}/{path.relative_to(folder).as_posix()}", content)
 
 
 def _files(folder: Path) -> Iterator[Path]:

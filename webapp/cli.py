@@ -142,7 +142,7 @@ def verify() -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @with_appcontext
 def back_up(file: Path) -> None:
-    """Write rows, images, models and keys to a tar file; the installation may be in use."""
+    """Write all that there is to a tar file; the installation may be in use."""
     try:
         counts = backup.back_up(file)
     except backup.BackupError as error:

@@ -34,6 +34,9 @@ def file(core: Flask, people: People, tmp_path: Path, monkeypatch: pytest.Monkey
     bundle = core.config["FIRSTLOOK"].bundles_dir / ("a" * 64)
     bundle.mkdir(parents=True)
     (bundle / "bundle.json").write_text("{}")
+    dataset = core.config["FIRSTLOOK"].datasets_dir / ("b" * 64)
+    dataset.mkdir(parents=True)
+    (dataset / "manifest.csv").write_text("file\n")
     audit.append_anchor()
     backup.back_up(tmp_path / "firstlook.tar")
     return tmp_path / "firstlook.tar"
@@ -74,6 +77,7 @@ def test_everything_comes_back(core: Flask, file: Path, elsewhere: Flask) -> Non
         assert len(hashes) == 4  # two images, and their thumbnails
         settings: Settings = elsewhere.config["FIRSTLOOK"]
         assert (settings.bundles_dir / ("a" * 64) / "bundle.json").read_text() == "{}"
+        assert (settings.datasets_dir / ("b" * 64) / "manifest.csv").read_text() == "file\n"
         clinician = db.session.scalars(sa.select(User)).one()
         clinic.send(clinician)  # numbers go on, and so does the record
         assert audit.verify() == []

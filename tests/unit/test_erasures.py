@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from tests import clinic
+from tests import clinic, trainings
 from tests.conftest import People
 from webapp import audit, queue, storage, sweeper
 from webapp.accounts.models import User
-from webapp.assessments.models import Assessment, State
+from webapp.assessments.models import Assessment, Failure, State
 from webapp.cases.models import (
     Case,
     CaseMove,
@@ -26,7 +26,7 @@ from webapp.cases.models import (
 )
 from webapp.cases.queries import find_patient, images_filed_elsewhere
 from webapp.catalogue.models import ReadingTask, RegionKind
-from webapp.datasets.models import Snapshot, SnapshotCase
+from webapp.datasets.models import SnapshotCase
 from webapp.datasets.queries import snapshots_of_patient, withdrawn_pseudonyms
 from webapp.db import db, now, transaction
 from webapp.erasures import queries, services
@@ -43,6 +43,7 @@ from webapp.reproductions.models import Reproduction
 from webapp.reviews import queries as review_queries
 from webapp.reviews import services as reviews
 from webapp.reviews.models import Decision, Outcome, OutcomeSource, Review, SecondRead
+from webapp.training.queries import ended_run_ids
 from webapp.triage import services as triage
 
 ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -367,26 +368,24 @@ def test_the_time_for_which_cases_are_kept(clinician: User) -> None:
 
 
 @ONE_KIND
-def test_snapshots_that_hold_them_are_told(clinician: User, administrator: User) -> None:
+def test_snapshots_that_hold_them_are_told_and_trainings_end(
+    clinician: User, administrator: User
+) -> None:
     case = clinic.send(clinician, identifier="P-secret")
     case.patient.consent = Consent.GIVEN
-    snapshot = Snapshot(
-        reading_task_id=case.reading_task_id,
-        manifest_sha256=storage.put(b"{}"),
-        includes_agreement=False,
-        counts={},
-        note="",
-        created_at=now(),
-    )
-    db.session.add(snapshot)
-    db.session.flush()
+    snapshot = trainings.snapshot()
     db.session.add(
         SnapshotCase(
             snapshot_id=snapshot.id, case_id=case.id, patient_id=case.patient_id, is_test=False
         )
     )
     db.session.commit()
+    waiting = trainings.run(administrator, snapshot=snapshot)
+    failed = trainings.run(administrator, snapshot=snapshot)
+    failed.state, failed.failure = State.FAILED, Failure.WORKER_LOST
+    db.session.commit()
     erasure = erase(administrator, clinician)
+    assert ended_run_ids([waiting.id, failed.id]) == {waiting.id, failed.id}
     assert erasure.remains["snapshots"] == 1
     assert snapshots_of_patient(erasure.patient) == [snapshot]
     assert withdrawn_pseudonyms(snapshot)  # no further training takes them from it

@@ -32,6 +32,7 @@ def test_it_tells_what_became_of_a_bundle(app: Flask, office: Browser, claim: Cl
     assert "Being verified and tested" in page
     assert "&lt;model&gt;.zip, command line" in page
     assert f'hx-get="{STATUS}"' in page
+    assert "htmx.min.js" in page
     with app.app_context():
         version = serving_model()
         services.complete(claim=claim, version=version)

@@ -42,6 +42,9 @@ def test_a_patient_is_erased_and_what_remains_is_shown(
     said = desk.get(f"/patients/{case.patient_id}").text
     assert "This patient was erased" in said
     assert "New case</a>" not in said.partition("<main")[2]
+    assert "The patient consents" not in said
+    consent = {"consent": "given", "shown": "not_asked"}
+    assert desk.post(f"/patients/{case.patient_id}/consent", consent).status_code == 404
     shown = desk.get(f"/cases/{case.id}").text
     assert "This patient was erased" in shown
     assert "a note" not in shown

@@ -142,7 +142,7 @@ def record_consent(*, actor: User, patient: Patient, consent: Consent, shown: Co
     """Keep what a patient said of training on their images; False where it stands so already.
 
     Raises:
-        NotFound: the patient is not at a site of the actor.
+        NotFound: the patient is not at a site of the actor, or was erased.
         Invalid: `consent_needed`: it is not what somebody who was asked says.
         Conflict: `consent_changed`: what is on record is not what the actor was `shown`.
     """
@@ -151,6 +151,7 @@ def record_consent(*, actor: User, patient: Patient, consent: Consent, shown: Co
         raise Invalid("consent_needed")
     with transaction():
         _hold(patient)
+        _require_not_erased(patient)
         if patient.consent is consent:
             return False
         if patient.consent is not shown:

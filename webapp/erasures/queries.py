@@ -8,6 +8,7 @@ from sqlalchemy.orm import joinedload
 from webapp.assessments.models import AssessedImage, Assessment
 from webapp.audit import AuditEvent
 from webapp.cases.models import Case, Image, Patient
+from webapp.datasets.models import SnapshotCase
 from webapp.datasets.queries import snapshots_of_patient
 from webapp.db import db
 from webapp.erasures.models import Erasure
@@ -16,6 +17,7 @@ from webapp.explanations.models import Explanation
 from webapp.imports.models import ImportRow, RowState
 from webapp.registry.models import Sample
 from webapp.reviews.models import Outcome, Review
+from webapp.training.models import TrainingRun
 
 SHOWN = 50
 
@@ -39,6 +41,14 @@ def get_erasure(erasure_id: int) -> Erasure:
     if erasure is None:
         raise NotFound("erasure", erasure_id=erasure_id)
     return erasure
+
+
+def training_runs(patient: Patient) -> Sequence[TrainingRun]:
+    """What was, is or is to be trained with a snapshot that holds cases of a patient."""
+    of_them = select(SnapshotCase.snapshot_id).where(SnapshotCase.patient_id == patient.id)
+    return db.session.scalars(
+        select(TrainingRun).where(TrainingRun.snapshot_id.in_(of_them)).order_by(TrainingRun.id)
+    ).all()
 
 
 def pictures(case_ids: Collection[int]) -> Mapping[str, list[str]]:

@@ -42,6 +42,7 @@ from webapp.imports.models import Import, ImportRow, RowState
 from webapp.imports.problems import Problem, Trouble
 from webapp.reproductions.models import Reproduction
 from webapp.reviews.models import Outcome, Review, SecondRead
+from webapp.training import services as training
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ def erase(*, actor: User | None, patient: Patient, reason: str, cause: Cause) ->
             blobs_left=sorted(blobs - shared),
         )
         db.session.add(erasure)
+        _end_training(actor, patient)
         audit.record(
             actor=actor,
             action="patient.erased",
@@ -182,6 +184,17 @@ def _end_open_work(case_ids: Collection[int]) -> None:
         .values(settled_at=now()),
         execution_options={"synchronize_session": "fetch"},
     )
+
+
+def _end_training(actor: User | None, patient: Patient) -> None:
+    """Trainers have pictures of them in the folders of runs: what goes on ends, and what could be
+    taken up again cannot, so that the trainer removes its folder."""
+    for run in queries.training_runs(patient):
+        if run.state.is_open:
+            training.cancel(actor=actor, run=run)
+        elif run.state is State.FAILED:
+            run.state, run.failure, run.trouble = State.CANCELLED, None, None
+    db.session.flush()
 
 
 def _cancel(kind: type[Leased], condition: ColumnElement[bool]) -> None:

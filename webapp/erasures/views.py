@@ -54,6 +54,11 @@ def erasure(erasure_id: int) -> ResponseReturnValue:
         "erasures/erasure.html",
         erasure=erasure,
         snapshots=snapshots_of_patient(erasure.patient),
+        models=[
+            run.model_version
+            for run in queries.training_runs(erasure.patient)
+            if run.model_version is not None
+        ],
     )
 
 
