@@ -8,6 +8,7 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
+from tests import clinic
 from tests.conftest import Browser
 from webapp import queue
 from webapp.accounts.models import User
@@ -26,7 +27,7 @@ def settings(app: Flask) -> None:
 
 
 def figures(text: str) -> dict[tuple[str, ...], float]:
-    """Each sample by its name and labels."""
+    """Each sample by its name and labels, which are in the order of their names."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -49,8 +50,29 @@ def test_it_counts_in_the_database(
     assert said["firstlook_work_rows", "assessment", "waiting"] == 1
     assert said["firstlook_work_rows", "explanation", "failed"] == 0
     assert 0 <= said["firstlook_work_oldest_waiting_seconds", "assessment"] < 60
+    assert said["firstlook_day_cases", "scheduled"] == 1
     assert 0 <= said["firstlook_worker_silent_seconds", "sweeper", "box:1"] < 60
     assert "A-1" not in answer.text
+
+
+def test_times_of_the_last_day_are_told_of_five_cases_or_more(
+    app: Flask, nobody: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        for _ in range(4):
+            clinic.read(clinic.send(clinician))
+        assert not any("firstlook_day_seconds" in name for name in figures(scrape(nobody)))
+        clinic.read(clinic.send(clinician))
+    said = figures(scrape(nobody))
+    assert said["firstlook_day_cases", "completed"] == 5
+    median = said["firstlook_day_seconds", "routine", "0.5", "result"]
+    assert 0 < median <= said["firstlook_day_seconds", "routine", "0.95", "result"]
+    assert ("firstlook_day_seconds", "routine", "0.5", "signature") not in said
+
+
+def scrape(browser: Browser) -> str:
+    text: str = browser.get("/metrics").text
+    return text
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ Nothing is counted in memory: the web server is several processes, and most of w
 happens in others.
 """
 
+import datetime as dt
+from collections import Counter
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from webapp.db import now
-from webapp.monitoring import queries
+from webapp.monitoring import figures, past, queries
 from webapp.monitoring.readiness import Check, checks
 
 
@@ -32,6 +34,7 @@ class _Installation(Collector):
             return
         yield from _work()
         yield _workers()
+        yield from _last_day()
 
 
 def _readiness(found: list[Check]) -> Iterable[Metric]:
@@ -76,3 +79,29 @@ def _workers() -> Metric:
     for worker in queries.workers():
         silent.add_metric([worker.part, worker.name], (now() - worker.seen_at).total_seconds())
     return silent
+
+
+def _last_day() -> Iterable[Metric]:
+    cases = past.cases(since=now() - dt.timedelta(days=1))
+    by_state = GaugeMetricFamily(
+        "firstlook_day_cases",
+        "Cases sent within 24 hours, by the state of their reading; 10,000 at most",
+        labels=["state"],
+    )
+    for state, count in sorted(Counter(case.state for case in cases).items()):
+        by_state.add_metric([state], count)
+    yield by_state
+    seconds = GaugeMetricFamily(
+        "firstlook_day_seconds",
+        "From upload to the first result or signature, of cases sent within 24 hours",
+        labels=["until", "priority", "quantile"],
+    )
+    for until, times in (
+        ("result", figures.times(cases, lambda case: case.first_read_at)),
+        ("signature", figures.times(cases, lambda case: case.first_signed_at)),
+    ):
+        for priority, took in times.items():
+            if took is not None:
+                seconds.add_metric([until, priority, "0.5"], took.median_seconds)
+                seconds.add_metric([until, priority, "0.95"], took.p95_seconds)
+    yield seconds

@@ -7,15 +7,20 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from webapp.catalogue.queries import reading_tasks
 from webapp.config import current_settings, is_loopback
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Forbidden, Invalid
 from webapp.monitoring import queries, services
+from webapp.monitoring.forms import PeriodForm
 from webapp.monitoring.metrics import exposition
+from webapp.monitoring.overview import figure_name, rough, stretch, watch
 from webapp.monitoring.readiness import checks
 from webapp.permissions import Permission, public, require, signed_in_user
 
 blueprint = Blueprint("monitoring", __name__)
+for words in (figure_name, rough, stretch):
+    blueprint.add_app_template_filter(words)
 
 
 @blueprint.get("/readyz")
@@ -67,6 +72,17 @@ def work() -> ResponseReturnValue:
         is_alive=queries.is_alive,
         shown=queries.SHOWN,
     )
+
+
+@blueprint.get("/monitoring")
+@require(Permission.MONITOR)
+def overview() -> ResponseReturnValue:
+    """How answers fare: agreement, abstention, calibration, times; and what drifts."""
+    form = PeriodForm(request.args, reading_tasks())
+    if not form.reading_task.data:
+        return render_template("monitoring/nothing.html")
+    watched = watch(form.chosen_task(), period=form.period(), step=form.step())
+    return render_template("monitoring/overview.html", form=form, watch=watched)
 
 
 @blueprint.post("/work/retry")
