@@ -50,7 +50,10 @@ class DatasetForm(FlaskForm):
         [_text],
     )
     source = StringField(
-        _l("Publisher and address"), [Length(max=1000, message=_TOO_LONG)], [_text]
+        _l("Publisher and address"),
+        [Length(max=1000, message=_TOO_LONG)],
+        [_text],
+        description=_l("So that others can find it."),
     )
     licence = StringField(
         _l("Licence"),
@@ -72,6 +75,7 @@ class DatasetForm(FlaskForm):
         self.table_bytes = self.archive_bytes = b""
         if not folders:
             del self.folder
+            self.table.flags.required = self.archive.flags.required = True
 
     def validate_table(self, field: Field) -> None:
         """It is there, unless a folder has it."""

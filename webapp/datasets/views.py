@@ -9,7 +9,7 @@ from webapp import audit, imaging, storage
 from webapp.catalogue.queries import get_reading_task, reading_tasks
 from webapp.config import current_settings
 from webapp.datasets import queries, services
-from webapp.datasets.forms import DatasetForm, SnapshotForm
+from webapp.datasets.forms import MAX_TABLE_BYTES, DatasetForm, SnapshotForm
 from webapp.datasets.models import LabelSource, LeftOut, Problem, Side
 from webapp.datasets.services import Upload
 from webapp.errors import Invalid
@@ -133,6 +133,7 @@ def _datasets_page(form: DatasetForm) -> str:
         form=form,
         datasets=queries.datasets(),
         coverage=queries.coverage(),
+        table_mb=MAX_TABLE_BYTES // 1_000_000,
         archive_mb=imaging.MAX_ARCHIVE_BYTES // 1_000_000,
         root=current_settings().datasets_root,
     )
