@@ -6,11 +6,12 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
-from tests import clinic
+from tests import clinic, trainings
 from tests.conftest import People
 from webapp import queue, sweeper
 from webapp.accounts.models import User
 from webapp.assessments import services as assessments
+from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import Assessment, Failure, State
 from webapp.assessments.queries import current_assessment
 from webapp.db import db, now
@@ -20,6 +21,7 @@ from webapp.explanations.models import Explanation
 from webapp.monitoring import queries, readiness, services
 from webapp.monitoring.models import Part, Worker
 from webapp.registry.models import ModelVersion
+from webapp.training import services as runs
 from webapp.worker import presence
 
 LONG = dt.timedelta(minutes=5)
@@ -243,3 +245,18 @@ def test_failed_work_is_done_again_by_its_number(
     for kind, number in (("explanation", 99), ("assessment", 99), ("nothing", 1)):
         with pytest.raises(NotFound):
             services.retry(actor=office, kind=kind, work_id=number)
+
+
+def test_a_training_run_that_is_done_again_forgets_what_ended_it(
+    clinician: User, people: People
+) -> None:
+    run = trainings.run(people.administrator())
+    claim = trainings.claim()
+    lost = FailedAttempt("gone", Failure.UNREADABLE_IMAGE)
+    assert runs.KIND.fail_attempt(run.id, claim.lease_token, lost)
+    run.cancel_requested_at = now()
+    db.session.commit()
+    services.retry(actor=people.administrator(), kind="training", work_id=run.id)
+    db.session.refresh(run)
+    assert (run.state, run.cancel_requested_at) == (State.SCHEDULED, None)
+    assert [event.subject_id for event in clinic.recorded("training.retried")] == [run.id]

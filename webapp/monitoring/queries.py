@@ -28,7 +28,7 @@ _LABELS = {
     "explanation": _l("Heat maps"),
     "reproduction": _l("Readings of the same input again"),
     "dataset": _l("Registrations of data sets"),
-    "training_run": _l("Training runs"),
+    "training": _l("Training runs"),
     "comparison": _l("Comparisons of models"),
     "installation": _l("Installations of models"),
 }

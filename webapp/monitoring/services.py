@@ -14,6 +14,8 @@ from webapp.db import db, now, transaction
 from webapp.errors import Conflict, NotFound
 from webapp.monitoring.models import Part, Worker
 from webapp.monitoring.queries import READING
+from webapp.training import services as training
+from webapp.training.models import TrainingRun
 from webapp.work import KINDS
 
 FORGOTTEN_AFTER = dt.timedelta(days=1)
@@ -64,6 +66,9 @@ def retry(*, actor: User, kind: str, work_id: int) -> None:
                 raise NotFound(kind, work_id=work_id)
             if work.state is not State.FAILED:
                 raise Conflict("not_failed")
+            if isinstance(work, TrainingRun):  # has to forget what ended it
+                training.retry(actor=actor, run=work)
+                return
             of_kind.put_in_queue(work)
             audit.record(actor=actor, action="work.retried", subject=work, kind=kind)
     except IntegrityError as error:  # the same was asked for anew meanwhile
