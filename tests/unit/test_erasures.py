@@ -38,6 +38,7 @@ from webapp.imports import services as imports
 from webapp.imports.models import ImportRow, RowState
 from webapp.imports.reading import TableRow
 from webapp.permissions import Role
+from webapp.registry.models import ModelVersion
 from webapp.reproductions import services as reproductions
 from webapp.reproductions.models import Reproduction
 from webapp.reviews import queries as review_queries
@@ -258,6 +259,27 @@ def test_what_waits_is_ended(clinician: User, administrator: User) -> None:
     assert not db.session.scalars(
         sa.select(Assessment).where(Assessment.settled_at.is_(None))
     ).all()
+
+
+@ONE_KIND
+def test_a_heat_map_that_is_being_made_meanwhile_is_not_kept(
+    clinician: User, administrator: User
+) -> None:
+    read = clinic.read(clinic.send(clinician, identifier="P-secret"), "grave").images[0]
+    explanations.request(actor=clinician, read=read)
+    bundles = list(db.session.scalars(sa.select(ModelVersion.bundle_sha256)))
+    claim = explanations.claim(worker="test", bundle_sha256s=bundles, lease_seconds=60)
+    assert claim is not None
+    erase(administrator, clinician)
+    explained = explanations.Explained(
+        heat_map_sha256=storage.put(clinic.picture()),
+        metadata_effects={},
+        engine="test",
+        code_version="test",
+    )
+    assert not explanations.complete(claim=claim, explained=explained)
+    explanations.discard(claim=claim, explained=explained)
+    assert list(storage.hashes()) == []
 
 
 @ONE_KIND

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from webapp import storage
 from webapp.accounts.models import User
 from webapp.assessments import leases
 from webapp.assessments.models import AssessedImage, Assessment, State
@@ -120,6 +121,16 @@ def claim(*, worker: str, bundle_sha256s: Collection[str], lease_seconds: int) -
             metadata=read.assessment.metadata_fed["raw"],
             image_only=_image_only(read.assessment.model_version, bundle_sha256s),
         )
+
+
+def discard(*, claim: Claim, explained: Explained) -> None:
+    """Remove a heat map that was made for nothing, since the work was cancelled meanwhile: what was
+    erased must not come back. Of a claim that was only lost somebody else makes the same."""
+    sha256 = explained.heat_map_sha256
+    names_it = select(Explanation.id).where(Explanation.heat_map_sha256 == sha256)
+    explanation = db.session.get_one(Explanation, claim.explanation_id, populate_existing=True)
+    if sha256 and explanation.state is State.CANCELLED and not db.session.scalar(names_it):
+        storage.remove(sha256)
 
 
 def complete(*, claim: Claim, explained: Explained) -> bool:

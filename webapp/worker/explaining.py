@@ -44,6 +44,7 @@ def explain(claim: Claim) -> None:
         return
     if not services.complete(claim=claim, explained=explained):
         log.warning("explanation %s was lost meanwhile", claim.explanation_id)
+        services.discard(claim=claim, explained=explained)
 
 
 def _explain(claim: Claim) -> Explained:
