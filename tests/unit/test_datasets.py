@@ -21,6 +21,7 @@ from tests.conftest import People
 from webapp import queue, storage
 from webapp.accounts.models import User
 from webapp.app import create_app
+from webapp.assessments.models import State
 from webapp.cases.models import Case, Consent, Patient
 from webapp.cases.services import record_consent
 from webapp.catalogue.models import ReadingTask
@@ -36,6 +37,8 @@ from webapp.reviews import services as reviews
 from webapp.reviews.models import Decision, OutcomeSource
 from webapp.reviews.queries import basis
 from webapp.reviews.services import Found, Verdict
+from webapp.training.models import Device, TrainingRun
+from webapp.training.queries import models_of_patient
 from webapp.worker import jobs, registering
 from webapp.worker.materialising import materialise
 from webapp.worker.testing import TestSetMissing, locked_manifest
@@ -506,6 +509,48 @@ def test_a_training_reads_the_base_and_the_house_and_never_a_test(
     tests = {by_name["calm/0.png"], by_name["watch/0.png"]}
     assert {Path(file).stem for file in split.test} == tests
     assert not {Path(file).stem for file in split.train + split.tune} & tests
+
+
+@ONE_KIND
+def test_models_that_may_have_learnt_from_a_patient_are_known(
+    clinician: User, task: ReadingTask, model: ModelVersion
+) -> None:
+    case = sign_one(clinician)
+    before = services.freeze(actor=None, reading_task=task, dataset=None)
+    say(clinician, case.patient, Consent.WITHDRAWN)
+    sign_one(clinician)
+    after = services.freeze(actor=None, reading_task=task, dataset=None)
+    own, other, heir = (clinic.serve_newer(version) for version in ("2.0.0", "3.0.0", "4.0.0"))
+    trained(own, before, "imagenet")
+    trained(other, after, f"bundle:{model.bundle_sha256}")
+    trained(heir, after, f"bundle:{own.bundle_sha256}")
+    assert models_of_patient(case.patient) == [own, heir]
+    assert models_of_patient(clinic.send(clinician).patient) == []
+
+
+def trained(version: ModelVersion, snapshot: Snapshot, init: str) -> None:
+    """A version came of a run on this snapshot, from these weights."""
+    with transaction():
+        db.session.add(
+            TrainingRun(
+                reading_task_id=snapshot.reading_task_id,
+                snapshot=snapshot,
+                recipe_name="test",
+                recipe={},
+                overrides={},
+                init=init,
+                device=Device.AUTO,
+                requested_at=now(),
+                curves=[],
+                log_tail="",
+                bundle_sha256=version.bundle_sha256,
+                model_version=version,
+                state=State.COMPLETED,
+                scheduled_at=now(),
+                completed_at=now(),
+                attempt_count=1,
+            )
+        )
 
 
 @ONE_KIND

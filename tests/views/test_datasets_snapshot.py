@@ -41,7 +41,14 @@ def test_it_shows_what_it_holds_and_no_patient(
         number, patient_id = frozen(db.session.get_one(User, clinician.id))
         identifier = db.session.get_one(Patient, patient_id).identifier
     page = office.get(f"/snapshots/{number}").get_data(as_text=True)
-    for part in ("1 image", "1 case", "1 patient", "Calm", "Own finding in the place", "45 to 59"):
+    for part in (
+        "1 image",
+        "1 case",
+        "1 patient",
+        "Calm",
+        "Own finding in the place",
+        "45\N{EN DASH}59",
+    ):
         assert part in page, part
     assert "N-1" in page
     assert identifier not in page

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import aliased, joinedload, selectinload
 
 from webapp.assessments.services import metadata_fed
-from webapp.cases.models import Case, Consent, Image
+from webapp.cases.models import Case, Consent, Image, Sex
 from webapp.catalogue.models import ReadingTask
+from webapp.catalogue.wording import translated
 from webapp.datasets.house import pseudonym, side_of
 from webapp.datasets.models import LabelSource, LeftOut, Side
 from webapp.datasets.queries import locked_test
@@ -30,6 +33,7 @@ COLUMNS = ("sha256", "subject", "labels", "side", "label_source", "age", "sex", 
 """Of the table of the house's pictures."""
 AGE_BANDS = ((30, "under 30"), (45, "30 to 44"), (60, "45 to 59"), (75, "60 to 74"))
 OLDEST, UNKNOWN = "75 and over", "unknown"
+_BAND_LABELS = {"under 30": _l("under 30"), OLDEST: _l("75 and over")}
 """As reports of models have the bands, so that their figures can be laid beside these counts."""
 
 
@@ -148,6 +152,17 @@ def age_band(text: str) -> str:
     if not text:
         return UNKNOWN
     return next((name for below, name in AGE_BANDS if float(text) < below), OLDEST)
+
+
+def subgroup_words(name: str, kind: str) -> str:
+    """What pages call a subgroup of a kind (`age`, `sex` or `localization`)."""
+    if name == UNKNOWN:
+        return _("unknown")
+    if kind == "sex":
+        return str(Sex(name).label)
+    if kind == "age":
+        return str(_BAND_LABELS.get(name, name.replace(" to ", "\N{EN DASH}")))
+    return translated(name)
 
 
 def _against(case: Case, known: Known, *, includes_agreement: bool) -> LeftOut | None:

@@ -10,6 +10,7 @@ from webapp.catalogue.queries import get_reading_task, reading_tasks
 from webapp.config import current_settings
 from webapp.datasets import queries, services
 from webapp.datasets.forms import MAX_TABLE_BYTES, DatasetForm, SnapshotForm
+from webapp.datasets.gathering import UNKNOWN, subgroup_words
 from webapp.datasets.models import LabelSource, LeftOut, Problem, Side
 from webapp.datasets.services import Upload
 from webapp.errors import Invalid
@@ -17,6 +18,7 @@ from webapp.permissions import Permission, poll, require, signed_in_user, takes_
 from webapp.rendering import fragment
 
 blueprint = Blueprint("datasets", __name__)
+blueprint.add_app_template_filter(subgroup_words)
 
 
 @blueprint.get("/datasets")
@@ -105,6 +107,11 @@ def snapshot(snapshot_id: int) -> ResponseReturnValue:
         label_sources=list(LabelSource),
         reasons=list(LeftOut),
         sides=list(Side),
+        subgroups={
+            kind: groups
+            for kind, groups in snapshot.counts["subgroups"].items()
+            if groups.keys() - {UNKNOWN}
+        },
         withdrawn_count=len(queries.withdrawn_pseudonyms(snapshot)),
     )
 

@@ -13,6 +13,7 @@ from webapp.erasures import queries, services
 from webapp.erasures.forms import ErasureForm
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.permissions import Permission, require, signed_in_user
+from webapp.training.queries import models_of_patient
 
 blueprint = Blueprint("erasures", __name__)
 
@@ -54,11 +55,7 @@ def erasure(erasure_id: int) -> ResponseReturnValue:
         "erasures/erasure.html",
         erasure=erasure,
         snapshots=snapshots_of_patient(erasure.patient),
-        models=[
-            run.model_version
-            for run in queries.training_runs(erasure.patient)
-            if run.model_version is not None
-        ],
+        models=models_of_patient(erasure.patient),
     )
 
 

@@ -6,8 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from webapp.assessments.models import State
+from webapp.cases.models import Patient
 from webapp.catalogue.models import ReadingTask
 from webapp.datasets.models import Snapshot
+from webapp.datasets.queries import snapshots_of_patient
 from webapp.db import db
 from webapp.errors import NotFound
 from webapp.registry.models import ModelVersion
@@ -95,6 +97,26 @@ def get_run(run_id: int) -> TrainingRun:
     if run is None:
         raise NotFound("training_run", run_id=run_id)
     return run
+
+
+def models_of_patient(patient: Patient) -> list[ModelVersion]:
+    """The models that may have learnt from a patient's cases, in the order in which they were made:
+    from a snapshot that holds some, or from the weights of such a model."""
+    snapshot_ids = {snapshot.id for snapshot in snapshots_of_patient(patient)}
+    if not snapshot_ids:
+        return []
+    found: dict[str, ModelVersion] = {}
+    for run in db.session.scalars(
+        select(TrainingRun)
+        .where(TrainingRun.model_version_id.is_not(None))
+        .order_by(TrainingRun.completed_at, TrainingRun.id)
+        .options(joinedload(TrainingRun.model_version))
+    ):
+        began_with = run.init.rpartition(":")[2]
+        learnt = run.snapshot_id in snapshot_ids or began_with in found
+        if learnt and run.model_version is not None:
+            found[run.model_version.bundle_sha256] = run.model_version
+    return list(found.values())
 
 
 def ended_run_ids(run_ids: Sequence[int]) -> set[int]:

@@ -51,6 +51,7 @@ from webapp.reviews.forms import panels
 from webapp.reviews.models import Review
 from webapp.reviews.queries import latest_reviews, reviewers
 from webapp.security import sent_json
+from webapp.training.queries import models_of_patient
 from webapp.triage import demonstration, queries, services
 from webapp.triage.forms import (
     ConsentForm,
@@ -553,6 +554,7 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
         consent_changes=consent_changes(patient),
         corrections=corrections(patient),
         snapshots=snapshots_of_patient(patient),
+        models=models_of_patient(patient),
         groups=queries.by_region(cases) if is_grouped else {None: cases},
         is_grouped=is_grouped,
         form=form,
