@@ -1,6 +1,6 @@
 """Changes of models from the command line: `flask model`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from click.testing import Result
@@ -18,25 +18,23 @@ from webapp.registry.queries import champion
 
 Run = Callable[..., Result]
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
 
 @pytest.fixture
-def run(core: Flask, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs `flask model` with these arguments; nobody hears the doorbell."""
     monkeypatch.setattr(queue, "ring", lambda *_: True)
-    core.cli.add_command(cli.model)
 
     def invoke(*arguments: str) -> Result:
-        result = core.test_cli_runner().invoke(args=("model", *arguments))
+        result = app.test_cli_runner().invoke(args=("model", *arguments))
         db.session.remove()
         return result
 
-    return invoke
+    with app.app_context():
+        yield invoke
 
 
 @pytest.fixture
-def candidate(core: Flask) -> ModelVersion:
+def candidate(run: Run) -> ModelVersion:
     return promotions.candidate()
 
 
