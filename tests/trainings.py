@@ -7,6 +7,7 @@ from typing import Any
 from webapp import storage
 from webapp.accounts.models import User
 from webapp.catalogue.queries import reading_task_by_code
+from webapp.datasets.gathering import Gathered
 from webapp.datasets.models import Snapshot
 from webapp.db import db, now
 from webapp.training import services
@@ -75,7 +76,7 @@ def snapshot(task: str = "test-task", note: str = "") -> Snapshot:
         reading_task=reading_task,
         manifest_sha256=storage.put(b"sha256\n"),
         includes_agreement=False,
-        counts={},
+        counts=Gathered((), {}).counts(),
         note=note,
         created_at=now(),
     )

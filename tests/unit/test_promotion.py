@@ -333,6 +333,8 @@ def test_an_unseen_reading_that_fails_changes_nothing_for_the_case(
     unseen = unseen_of(case)
     db.session.refresh(unseen)
     assert unseen.state is State.FAILED
+    assessments.retry(actor=administrator, assessment=unseen)
+    assert (unseen.state, unseen.priority_rank) == (State.SCHEDULED, SHADOW_RANK)
     assert current(case).priority_rank == before
     assert current(case).state is State.COMPLETED
 

@@ -6,6 +6,7 @@ from tests import clinic, promotions
 from tests.conftest import Browser
 from webapp.accounts.models import User
 from webapp.promotion import services
+from webapp.promotion.queries import agreement
 from webapp.registry.models import ModelVersion
 
 
@@ -24,6 +25,8 @@ def test_it_counts_where_it_differs_and_shows_no_patient(
         case = clinic.send(clinician, identifier="A-1")
         clinic.read(case, "calm")
         promotions.read_unseen(candidate, "grave")
+        unseen = agreement(candidate).differences[0].unseen
+        image_id = unseen.images[0].id
     page = office.get(path).text
     for part in ("Reads every new case unseen", "Calm", "Grave", "More urgent: 1", "100.0"):
         assert part in page, part
@@ -32,6 +35,11 @@ def test_it_counts_where_it_differs_and_shows_no_patient(
         page = desk.get(seen).text
         assert "Immediately" not in page.partition("<tbody>")[2].partition("</tbody>")[0]
         assert "2.0.0" not in page
+    for asked in (
+        f"/assessments/{unseen.id}/reproductions",
+        f"/assessed-images/{image_id}/explanations",
+    ):
+        assert desk.post(asked).status_code == 404
 
 
 def test_a_clinician_may_not(desk: Browser, candidate: ModelVersion) -> None:

@@ -448,6 +448,8 @@ def retry(*, actor: User, assessment: Assessment) -> None:
         if assessment.state is not State.FAILED or assessment.superseded_at is not None:
             raise Conflict("not_failed")
         leases.back_to_the_queue(assessment)
+        if assessment.purpose is Purpose.SHADOW:
+            assessment.priority_rank = SHADOW_RANK
         db.session.flush()
         ring_after_commit()
         audit.record(
