@@ -13,7 +13,6 @@ import csv
 import hashlib
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ml import bundle as bundles
@@ -26,34 +25,6 @@ from ml.splits import Split
 FOLDER = Path(__file__).parent / "locked_tests"
 COLUMNS = ("sha256", "subject", "part")
 TEST, TUNE, DROPPED = "test", "tune", "dropped"
-
-
-@dataclass(frozen=True)
-class HeldBack:
-    """The pictures of a reading task that are held back, by the SHA-256 of their bytes."""
-
-    parts: dict[str, str]
-    """``test``, ``tune`` or ``dropped`` by picture."""
-    tested_subjects: frozenset[str]
-    """Whom the test shows, as the publisher names them."""
-
-    @property
-    def test(self) -> frozenset[str]:
-        """What models are compared on."""
-        return frozenset(sha256 for sha256, part in self.parts.items() if part == TEST)
-
-
-def held_back(reading_task: str) -> HeldBack:
-    """What is held back for a reading task, by its code; nothing for one without a locked test."""
-    path = FOLDER / f"{reading_task}.csv"
-    if not path.is_file():
-        return HeldBack({}, frozenset())
-    with path.open(newline="", encoding="utf-8") as table:
-        rows = list(csv.DictReader(table))
-    return HeldBack(
-        {row["sha256"]: row["part"] for row in rows},
-        frozenset(row["subject"] for row in rows if row["part"] == TEST and row["subject"]),
-    )
 
 
 def rows_of(manifest: Manifest, split: Split) -> list[tuple[str, str, str]]:
@@ -69,7 +40,7 @@ def rows_of(manifest: Manifest, split: Split) -> list[tuple[str, str, str]]:
 
 
 def write(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Write the table that ``held_back`` reads."""
+    """Write the table that says what is held back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table, lineterminator="\n")

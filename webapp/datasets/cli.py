@@ -42,7 +42,7 @@ def register(
         dataset = services.register(
             actor=None,
             reading_task=_task(code),
-            name=name or facts.get("title") or folder.name,
+            name=name or (facts.get("title") or folder.name)[: services.NAME_LENGTH_MAX],
             licence=licence or facts.get("licence") or "",
             source=source or " ".join(filter(None, (facts.get("publisher"), facts.get("url")))),
             files=folder,
