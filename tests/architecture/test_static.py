@@ -11,7 +11,18 @@ from jinja2 import Environment, nodes
 ROOT = Path(__file__).parents[2]
 NAMES = {"Firstlook", "· Firstlook", ", SHA-256"}  # the same in every language
 NOT_IN_BUNDLES = {
-    *("check", "dataset", "network", "recipe", "region", "saved", "table", "token", "worker")
+    *(
+        "check",
+        "dataset",
+        "group",
+        "network",
+        "recipe",
+        "region",
+        "saved",
+        "table",
+        "token",
+        "worker",
+    )
 }
 """What has a name that no bundle gives it, beside sites and fields of forms: people typed it, or it
 is a part of the installation."""
