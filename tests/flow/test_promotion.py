@@ -1,8 +1,6 @@
 """From a candidate to a model that serves, and back, through the pages and with real processes."""
 
-import csv
 import hashlib
-import io
 import re
 import time
 import zipfile
@@ -10,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
-from ml import predictor as predictors
+from ml.bundle import load
+from ml.engines import TorchEngine
+from ml.predictor import Predictor
 from tests.stack import Client, Stack, wait_until
 from tests.unit.ml.factories import make_bundle, picture, picture_bytes
 from webapp.accounts.queries import user_named
@@ -28,60 +29,125 @@ from webapp.promotion.plans import Plan
 from webapp.promotion.queries import count_read_otherwise
 
 COUNT = 60
-TASK = "blood-cell"
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three that nobody trained: the one that serves, one that is worse, one that is better."""
+    """Two that nobody trained, and that say different things: the first one serves."""
     folder = tmp_path_factory.mktemp("bundles")
-    return [make_bundle(folder / str(seed), seed=seed) for seed in (0, 3, 1)]
+    return [make_bundle(folder / str(seed), seed=seed) for seed in range(2)]
 
 
 @pytest.fixture(scope="module")
-def test_set(bundles: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set that is the locked test set too. It shows what the third bundle says of it, and on
-    a quarter of it what the first one says, where the second one is wrong."""
+def data_set(bundles: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, and a locked test set of all its pictures. They show what the second bundle says
+    of them: it makes no mistake there."""
     folder = tmp_path_factory.mktemp("data")
-    first, worse, better = (
-        [answer.prediction for answer in model.predict([picture(seed=n) for n in range(COUNT)])]
-        for model in (
-            predictors.load(bundle, device="cpu", cache_dir=folder / "engines")
-            for bundle in bundles
-        )
-    )
-    right = [
-        one if number % 4 == 0 and one != other else best
-        for number, (one, other, best) in enumerate(zip(first, worse, better, strict=True))
-    ]
+    right = Predictor(bundle := load(bundles[1]), TorchEngine(bundle, "cpu"))
+    labels = [said.prediction for said in right.predict([picture(seed=n) for n in range(COUNT)])]
+    files = [picture_bytes(seed=number) for number in range(COUNT)]
     (folder / "set").mkdir()
     with zipfile.ZipFile(folder / "set" / "images.zip", "w") as archive:
-        for number in range(COUNT):
-            archive.writestr(f"{number}.png", picture_bytes(seed=number))
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(["file", "label"])
-    writer.writerows((f"{number}.png", label) for number, label in enumerate(right))
-    (folder / "set" / "manifest.csv").write_text(table.getvalue())
-    hashes = (hashlib.sha256(picture_bytes(seed=number)).hexdigest() for number in range(COUNT))
-    lines = ["sha256,subject,part", *(f"{sha256},,test" for sha256 in hashes)]
+        for number, file in enumerate(files):
+            archive.writestr(f"{number}.png", file)
+    rows = [f"{number}.png,{label}" for number, label in enumerate(labels)]
+    (folder / "set" / "manifest.csv").write_text("\n".join(["file,label", *rows]))
     (folder / "locked").mkdir()
-    (folder / "locked" / f"{TASK}.csv").write_text("\n".join(lines) + "\n")
+    lines = [f"{hashlib.sha256(file).hexdigest()},,test" for file in files]
+    locked = "\n".join(["sha256,subject,part", *lines])
+    (folder / "locked" / "blood-cell.csv").write_text(locked)
     return folder
 
 
 @pytest.fixture(scope="module")
-def stack(bundles: list[Path], test_set: Path) -> Iterator[Stack]:
+def stack(bundles: list[Path], data_set: Path) -> Iterator[Stack]:
     with Stack(
         bundle=bundles[0],
         further_bundles=bundles[1:],
         environment={
-            "LOCKED_TESTS_DIR": str(test_set / "locked"),
-            "DATASETS_ROOT": str(test_set),
+            "LOCKED_TESTS_DIR": str(data_set / "locked"),
+            "DATASETS_ROOT": str(data_set),
         },
         processes=("broker", "web", "worker", "steward", "sweeper"),
     ) as stack:
         yield stack
+
+
+def test_a_model_serves_once_it_has_proved_itself_and_is_taken_back_in_one_click(
+    stack: Stack, data_set: Path
+) -> None:
+    clinician = stack.sign_in(Role.CLINICIAN)
+    office = stack.sign_in(Role.ADMINISTRATOR, Role.APPROVER)
+    approval = stack.sign_in(Role.APPROVER)
+    seen = [clinician.submit([picture_bytes(seed=number)]) for number in range(3)]
+    assert [said_by(stack, case_id) for case_id in seen] == ["0.0.0"] * 3
+    task_page = "/changes/1"
+
+    # The pictures of the locked test set are not there: refused, and told so.
+    post(office, task_page, "/models/2/comparisons")
+    assert compared(stack, 1) is Verdict.REFUSED
+    page = office.get("/comparisons/1").text
+    assert f"{COUNT} pictures of the locked test set are not here" in page
+    register(stack, data_set / "set")
+
+    # A better candidate passes. Who asks cannot approve, whatever their roles; another person can.
+    post(office, task_page, "/models/2/comparisons")
+    assert compared(stack, 2) is Verdict.PASSED
+    page = post(office, "/comparisons/2", "/comparisons/2/request", reason="It makes no mistakes.")
+    assert "it takes a second person" in page
+    refused = send(office, task_page, "/promotion-requests/1/approve")
+    assert refused.status_code == 409
+    post(approval, task_page, "/promotion-requests/1/approve")
+
+    # It answers at once, without a restart, and recent cases that it reads otherwise are told of.
+    assert said_by(stack, clinician.submit([picture_bytes(seed=100)])) == "0.0.1"
+
+    def told() -> int:
+        with stack.rows():
+            return count_read_otherwise(user_named("user1"))
+
+    wait_until(told, "the readings that look back", 60)
+    page = clinician.get("/cases/read-otherwise").text
+    case_id = int(re.findall(r'name="case" value="(\d+)"', page)[0])
+    assert case_id in seen
+    post(clinician, "/cases/read-otherwise", "/cases/read-otherwise", case=str(case_id))
+    assert said_by(stack, case_id) == "0.0.1"
+
+    # The one that served before is worse now: it does not pass, and cannot be asked for.
+    post(office, task_page, "/models/1/comparisons")
+    assert compared(stack, 3) is Verdict.FAILED
+    refused = send(office, "/comparisons/3", "/comparisons/3/request", reason="Please.")
+    assert refused.status_code == 409
+
+    # A click takes the other back nevertheless, at once.
+    began = time.monotonic()
+    post(approval, task_page, "/changes/1/rollback")
+    assert time.monotonic() - began < 10
+    assert said_by(stack, clinician.submit([picture_bytes(seed=101)])) == "0.0.0"
+    ledger = office.get("/ledger").text
+    kinds = ("First of its reading task", "Promoted", "Rolled back to")
+    assert all(kind in ledger for kind in kinds)
+
+
+def register(stack: Stack, folder: Path) -> None:
+    """Have the data set registered, by a plan that asks no more than bundles can show which nobody
+    trained."""
+    with stack.rows():
+        task = db.session.query(ReadingTask).one()
+        datasets.register(actor=None, reading_task=task, name="Drawn", licence="CC0", files=folder)
+        services.change_plan(
+            actor=user_named("user2"),
+            reading_task=task,
+            plan=Plan(metric="accuracy", calibration_margin=1.0, latency_ratio_max=100.0),
+            reason="For tests.",
+            shown=1,
+        )
+
+    def is_registered() -> bool:
+        with stack.rows():
+            return db.session.query(Dataset).one().content_sha256 is not None
+
+    wait_until(is_registered, "the data set's registration", 60)
 
 
 def post(client: Client, page: str, action: str, **fields: str) -> str:
@@ -93,6 +159,13 @@ def post(client: Client, page: str, action: str, **fields: str) -> str:
     answer = client.post(action, hidden | fields)
     assert answer.ok, answer.text
     return str(answer.text)
+
+
+def send(client: Client, page: str, action: str, **fields: str) -> requests.Response:
+    """What comes of a form that a page does not offer."""
+    token = re.search(r'name="csrf-token" content="([^"]+)"', client.get(page).text)
+    assert token
+    return client.post(action, {"csrf_token": token[1]} | fields)
 
 
 def compared(stack: Stack, number: int) -> Verdict:
@@ -112,79 +185,3 @@ def said_by(stack: Stack, case_id: int) -> str:
         reading = current_assessment(db.session.get_one(Case, case_id))
         assert reading is not None
         return reading.model_version.version
-
-
-def test_a_model_serves_once_it_has_proved_itself_and_is_taken_back_in_one_click(
-    stack: Stack, test_set: Path
-) -> None:
-    clinician, office, approval = (
-        stack.sign_in(role) for role in (Role.CLINICIAN, Role.ADMINISTRATOR, Role.APPROVER)
-    )
-    seen = [clinician.submit([picture_bytes(seed=number)]) for number in range(6)]
-    assert [said_by(stack, case_id) for case_id in seen] == ["0.0.0"] * 6
-
-    # The pictures of the locked test set are not there: refused, and told so.
-    task_page = "/changes/1"
-    post(office, task_page, "/models/3/comparisons")
-    assert compared(stack, 1) is Verdict.REFUSED
-    assert (
-        f"{COUNT} pictures of the locked test set are not here" in office.get("/comparisons/1").text
-    )
-    with stack.rows():
-        task = db.session.query(ReadingTask).one()
-        datasets.register(
-            actor=None, reading_task=task, name="Drawn", licence="CC0", files=test_set / "set"
-        )
-        # Bundles that nobody trained differ in what is not asked of them here.
-        services.change_plan(
-            actor=user_named("user2"),
-            reading_task=task,
-            plan=Plan(metric="accuracy", calibration_margin=1.0, latency_ratio_max=100.0),
-            reason="For tests.",
-            shown=1,
-        )
-
-    def registered() -> bool:
-        with stack.rows():
-            return db.session.query(Dataset).one().content_sha256 is not None
-
-    wait_until(registered, "the data set's registration", 60)
-
-    # A worse candidate does not pass, and cannot be asked for.
-    post(office, task_page, "/models/2/comparisons")
-    assert compared(stack, 2) is Verdict.FAILED
-    assert "/comparisons/2/request" not in office.get("/comparisons/2").text
-
-    # A better one passes; who asks cannot approve, a second person does.
-    post(office, task_page, "/models/3/comparisons")
-    assert compared(stack, 3) is Verdict.PASSED
-    post(office, "/comparisons/3", "/comparisons/3/request", reason="It makes no mistakes.")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', office.get(task_page).text)
-    assert token
-    refused = office.post("/promotion-requests/1/approve", {"csrf_token": token[1]})
-    assert refused.status_code == 403
-    post(approval, task_page, "/promotion-requests/1/approve")
-
-    # It answers at once, without a restart, and recent cases that it reads otherwise are told of.
-    assert said_by(stack, clinician.submit([picture_bytes(seed=100)])) == "0.0.1"
-
-    def told() -> int:
-        with stack.rows():
-            return count_read_otherwise(user_named("user1"))
-
-    wait_until(told, "the readings that look back", 60)
-    page = clinician.get("/cases/read-otherwise").text
-    case_id = int(re.findall(r'name="case" value="(\d+)"', page)[0])
-    assert case_id in seen
-    post(clinician, "/cases/read-otherwise", "/cases/read-otherwise", case=str(case_id))
-    assert said_by(stack, case_id) == "0.0.1"
-
-    # One click, and what served before serves again.
-    began = time.monotonic()
-    post(approval, task_page, "/changes/1/rollback")
-    new = clinician.submit([picture_bytes(seed=101)])
-    assert time.monotonic() - began < 10
-    assert said_by(stack, new) == "0.0.0"
-    ledger = office.get("/ledger").text
-    kinds = ("First of its reading task", "Promoted", "Rolled back to")
-    assert all(kind in ledger for kind in kinds)

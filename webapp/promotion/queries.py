@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
-from sqlalchemy.orm import aliased, joinedload
+from sqlalchemy.orm import aliased, defer, joinedload
 
 from webapp.accounts.models import User
 from webapp.assessments.models import Assessment, Purpose, State
@@ -168,12 +168,14 @@ def get_comparison(comparison_id: int) -> Comparison:
 
 
 def latest_comparisons(reading_task_id: int) -> dict[int, Comparison]:
-    """The latest comparison of each version that was ever a candidate, by its number."""
+    """The latest comparison of each version that was ever a candidate, by its number; its figures
+    are loaded only where they are asked for."""
     found = db.session.scalars(
         select(Comparison)
         .join(Comparison.candidate)
         .where(ModelVersion.reading_task_id == reading_task_id)
         .order_by(Comparison.id)
+        .options(defer(Comparison.result), defer(Comparison.checks))
     )
     return {comparison.candidate_id: comparison for comparison in found}
 

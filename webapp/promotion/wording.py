@@ -67,15 +67,15 @@ def check_label(check: Mapping[str, Any], findings: Mapping[str, str]) -> str:
             return _(
                 "Sensitivity for %(finding)s, %(group)s: lower limit of the difference",
                 finding=translated(findings[about["finding"]]),
-                group=group_name(about["kind"], about["name"]),
+                group=group_name(about),
             )
         case rule:
             return str(_RULES[rule])
 
 
-def group_name(kind: str, name: str) -> str:
-    """A subgroup, such as “Sex: female”."""
-    return f"{SUBGROUPS.get(kind, kind)}: {name}"
+def group_name(group: Mapping[str, Any]) -> str:
+    """A subgroup by its `kind` and `name`, such as “Sex: female”."""
+    return f"{SUBGROUPS.get(group['kind'], group['kind'])}: {group['name']}"
 
 
 def check_value(check: Mapping[str, Any], name: str) -> str:
