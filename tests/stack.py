@@ -108,6 +108,20 @@ class Client:
     def post(self, path: str, data: Mapping[str, Any], **arguments: Any) -> requests.Response:
         return self.http.post(self.url + path, data=data, timeout=60, **arguments)
 
+    def press(self, page: str, action: str, **fields: str) -> str:
+        """Send a form of a page, filled with `fields`; returns the page that follows."""
+        shown = self.get(page).text
+        form = re.search(rf'<form[^>]*action="{action}".*?</form>', shown, re.DOTALL)
+        if not form:
+            raise Refused(f"{page} has no form for {action}")
+        tags = re.findall(r"<input[^>]*>", form[0])
+        inputs = [dict(re.findall(r'(\w+)="([^"]*)"', tag)) for tag in tags]
+        hidden = {one["name"]: one.get("value", "") for one in inputs if one["type"] == "hidden"}
+        answer = self.post(action, hidden | fields)
+        if not answer.ok:
+            raise Refused(f"{action} was refused ({answer.status_code}): {answer.text}")
+        return answer.text
+
     def sign_in(self, username: str, password: str) -> None:
         page = self.get("/sign-in").text
         answer = self.post(

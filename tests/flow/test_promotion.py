@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from ml.bundle import load
 from ml.engines import TorchEngine
 from ml.predictor import Predictor
-from tests.stack import Client, Stack, wait_until
+from tests.stack import Refused, Stack, wait_until
 from tests.unit.ml.factories import make_bundle, picture, picture_bytes
 from webapp.accounts.queries import user_named
 from webapp.assessments.queries import current_assessment
@@ -84,20 +83,20 @@ def test_a_model_serves_once_it_has_proved_itself_and_is_taken_back_in_one_click
     task_page = "/changes/1"
 
     # The pictures of the locked test set are not there: refused, and told so.
-    post(office, task_page, "/models/2/comparisons")
+    office.press(task_page, "/models/2/comparisons")
     assert compared(stack, 1) is Verdict.REFUSED
     page = office.get("/comparisons/1").text
     assert f"{COUNT} pictures of the locked test set are not here" in page
     register(stack, data_set / "set")
 
     # A better candidate passes. Who asks cannot approve, whatever their roles; another person can.
-    post(office, task_page, "/models/2/comparisons")
+    office.press(task_page, "/models/2/comparisons")
     assert compared(stack, 2) is Verdict.PASSED
-    page = post(office, "/comparisons/2", "/comparisons/2/request", reason="It makes no mistakes.")
+    page = office.press("/comparisons/2", "/comparisons/2/request", reason="It makes no mistakes.")
     assert "it takes a second person" in page
-    refused = send(office, task_page, "/promotion-requests/1/approve")
-    assert refused.status_code == 409
-    post(approval, task_page, "/promotion-requests/1/approve")
+    with pytest.raises(Refused, match="409"):
+        office.press(task_page, "/promotion-requests/1/approve")
+    approval.press(task_page, "/promotion-requests/1/approve")
 
     # It answers at once, without a restart, and recent cases that it reads otherwise are told of.
     assert said_by(stack, clinician.submit([picture_bytes(seed=100)])) == "0.0.1"
@@ -110,18 +109,18 @@ def test_a_model_serves_once_it_has_proved_itself_and_is_taken_back_in_one_click
     page = clinician.get("/cases/read-otherwise").text
     case_id = int(re.findall(r'name="case" value="(\d+)"', page)[0])
     assert case_id in seen
-    post(clinician, "/cases/read-otherwise", "/cases/read-otherwise", case=str(case_id))
+    clinician.press("/cases/read-otherwise", "/cases/read-otherwise", case=str(case_id))
     assert said_by(stack, case_id) == "0.0.1"
 
     # The one that served before is worse now: it does not pass, and cannot be asked for.
-    post(office, task_page, "/models/1/comparisons")
+    office.press(task_page, "/models/1/comparisons")
     assert compared(stack, 3) is Verdict.FAILED
-    refused = send(office, "/comparisons/3", "/comparisons/3/request", reason="Please.")
-    assert refused.status_code == 409
+    with pytest.raises(Refused, match="409"):
+        office.press("/comparisons/3", "/comparisons/3/request", reason="Please.")
 
     # A click takes the other back nevertheless, at once.
     began = time.monotonic()
-    post(approval, task_page, "/changes/1/rollback")
+    approval.press(task_page, "/changes/1/rollback")
     assert time.monotonic() - began < 10
     assert said_by(stack, clinician.submit([picture_bytes(seed=101)])) == "0.0.0"
     ledger = office.get("/ledger").text
@@ -156,16 +155,9 @@ def post(client: Client, page: str, action: str, **fields: str) -> str:
     form = re.search(rf'<form[^>]*action="{action}".*?</form>', shown, re.DOTALL)
     assert form, f"{page} has no form for {action}"
     hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
-    answer = client.post(action, hidden | fields)
+    answer = client.action.press(hidden | fields)
     assert answer.ok, answer.text
     return str(answer.text)
-
-
-def send(client: Client, page: str, action: str, **fields: str) -> requests.Response:
-    """What comes of a form that a page does not offer."""
-    token = re.search(r'name="csrf-token" content="([^"]+)"', client.get(page).text)
-    assert token
-    return client.post(action, {"csrf_token": token[1]} | fields)
 
 
 def compared(stack: Stack, number: int) -> Verdict:
