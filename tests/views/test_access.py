@@ -187,7 +187,7 @@ NOT_OF_A_SITE = {
 }
 """What these number is no patient's, nor anybody's own."""
 
-REVIEW = {"basis": "1 completed 0", "decision": "uncertain"}
+REVIEW = {"basis": "1 completed 0 1980 unknown", "decision": "uncertain"}
 """What the API reads before it looks for the case."""
 
 EVERYONE = [

@@ -18,7 +18,7 @@ GOOD = {"birth_year": "1990", "sex": "female", "shown": "1980 unknown"}
 
 
 def shown(page: str) -> str:
-    (value,) = re.findall(r'<input[^>]*name="shown"[^>]*value="([^"]*)"', page)
+    (value,) = re.findall(r'<input[^>]*name="shown"[^>]*value="([^"]* [^"]*)"', page)
     return str(value)
 
 
