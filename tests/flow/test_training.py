@@ -1,5 +1,6 @@
 """A real training, small, by the trainer of a running house: killed, ended, taken up again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -67,8 +68,9 @@ def wait_for_epochs(stack: Stack, run_id: int, more_than: int) -> int:
 def training_process(stack: Stack) -> psutil.Process | None:
     """`ml.train`, which has a process group of its own."""
     for process in psutil.Process(stack.processes["trainer"].pid).children(recursive=True):
-        if "ml.train" in process.cmdline():
-            return process
+        with contextlib.suppress(psutil.Error):  # one that has just ended has none
+            if "ml.train" in process.cmdline():
+                return process
     return None
 
 
