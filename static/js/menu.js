@@ -1,14 +1,15 @@
 /**
- * The main navigation shows where one is, also where it does not fit. The menu of the signed-in user
+ * The navigation shows where one is, also where it does not fit. The menu of the signed-in user
  * closes on Escape, and when something else is used.
  */
-const navigation = document.querySelector(".mainnav");
 const show = (link, inline) =>
   link?.scrollIntoView({ behavior: "instant", block: "nearest", inline });
 
-show(navigation?.querySelector("[aria-current]"), "center");
-// Browsers leave a link where it is that is cut off in part.
-navigation?.addEventListener("focusin", (event) => show(event.target, "nearest"));
+for (const navigation of document.querySelectorAll(".mainnav, .subnav")) {
+  show(navigation.querySelector("[aria-current]"), "center");
+  // Browsers leave a link where it is that is cut off in part.
+  navigation.addEventListener("focusin", (event) => show(event.target, "nearest"));
+}
 
 const menu = document.querySelector("[data-menu]");
 

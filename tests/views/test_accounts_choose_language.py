@@ -78,3 +78,8 @@ def test_nobody_is_sent_to_sign_in(nobody: Browser) -> None:
 
 def test_it_needs_the_csrf_token(app: Flask, desk: Browser) -> None:
     assert desk.client.post(PATH, data={"language": "de"}).status_code == 400
+
+
+def test_the_pages_of_administrators_are_named_in_the_language_of_each(office: Browser) -> None:
+    assert "Queue and workers" in office.get("/users").text
+    assert "Warteschlange" in office.get("/users", headers=IN_GERMAN).text
