@@ -9,9 +9,7 @@ own, it does the work of imports, which needs no model.
 
 import datetime as dt
 import logging
-import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -21,6 +19,7 @@ from functools import partial
 from flask import Flask
 
 from webapp import audit, queue
+from webapp.assessments import leases
 from webapp.assessments.models import Assessment, Leased
 from webapp.assessments.queries import unclaimed_count
 from webapp.assessments.services import return_expired_leases
@@ -117,7 +116,7 @@ def ring_for_unclaimed(rows: type[Leased], job: str, *, bells: int) -> int:
 
 def show_presence(started_at: dt.datetime) -> None:
     """Write down that the sweeper lives."""
-    monitoring.note_alive(name=own_name(), part=Part.SWEEPER, started_at=started_at)
+    monitoring.note_alive(name=leases.own_name(), part=Part.SWEEPER, started_at=started_at)
 
 
 def ring_for_presence() -> None:
@@ -126,11 +125,6 @@ def ring_for_presence() -> None:
     for jobs in queue.WORKERS.values():
         if not queue.unheard_count(jobs[0]):
             queue.ring(jobs[0])
-
-
-def own_name() -> str:
-    """This process, as workers are named."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _attempt(duty: Callable[[], object]) -> None:

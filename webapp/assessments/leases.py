@@ -5,7 +5,9 @@ was silent for too long, or the work was cancelled) can no longer change the row
 """
 
 import datetime as dt
+import os
 import secrets
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -32,6 +34,11 @@ class FailedAttempt:
     failure: Failure
     is_final: bool = False
     """Whether another attempt would end in the same way, which some failures say by themselves."""
+
+
+def own_name() -> str:
+    """Who claims: host and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def take(kind: type[Leased], ids: Sequence[int], *, worker: str, lease_seconds: int) -> str:

@@ -9,6 +9,7 @@ from ml.datasets.manifest import Record
 from ml.evaluate import EvaluationError
 from ml.prove import prove
 from webapp import storage
+from webapp.assessments import leases
 from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import Failure
 from webapp.config import current_settings
@@ -30,7 +31,7 @@ def step() -> bool:
 
     Raises what nobody foresaw, once it is on record.
     """
-    claim = services.claim(worker=lease.own_name(), lease_seconds=current_settings().lease_seconds)
+    claim = services.claim(worker=leases.own_name(), lease_seconds=current_settings().lease_seconds)
     if claim is None:
         return False
     with lease.Heartbeat(services.KIND.extend_lease, kept_seconds=KEPT_SECONDS) as heartbeat:

@@ -12,6 +12,7 @@ from ml.bundle import BundleError
 from ml.decode import Unreadable
 from ml.engines import EngineError
 from webapp import storage
+from webapp.assessments import leases
 from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import Failure
 from webapp.bundles import services
@@ -55,7 +56,7 @@ def step() -> bool:
     Raises what nobody foresaw, once it is on record.
     """
     claim = services.claim(
-        worker=lease.own_name(),
+        worker=leases.own_name(),
         lease_seconds=current_settings().lease_seconds,
     )
     if claim is None:

@@ -8,7 +8,7 @@ from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from webapp import queue
-from webapp.assessments import services
+from webapp.assessments import leases, services
 from webapp.assessments.services import Claim
 from webapp.config import current_settings
 from webapp.db import transaction
@@ -149,7 +149,7 @@ def train() -> None:
     with lease.Heartbeat(extend, kept_seconds=TRAINING_SECONDS) as heartbeat:
         while not is_stopping() and (
             claim := runs.claim(
-                worker=lease.own_name(),
+                worker=leases.own_name(),
                 has_gpu=predictors.gpu_count(settings) > 0,
                 lease_seconds=settings.lease_seconds,
             )
@@ -161,7 +161,7 @@ def train() -> None:
 def _claimer() -> dict[str, Any]:
     """Who claims, with which bundles, and for how long."""
     return {
-        "worker": lease.own_name(),
+        "worker": leases.own_name(),
         "bundle_sha256s": predictors.at_hand(),
         "lease_seconds": current_settings().lease_seconds,
     }

@@ -1,8 +1,6 @@
 """The heartbeat: keeps a claim while its process lives and is within its time."""
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,11 +16,6 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 60
 """A claim is not kept for longer than this: a model that hangs gives its work back."""
-
-
-def own_name() -> str:
-    """Who claims: host and process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Heartbeat:
