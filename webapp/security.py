@@ -26,7 +26,7 @@ from werkzeug.exceptions import Unauthorized
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import error_pages, imaging
-from webapp.accounts import queries, services
+from webapp.accounts import queries, services, tokens
 from webapp.accounts.models import User
 from webapp.config import Settings
 from webapp.db import db
@@ -193,7 +193,7 @@ def _user_of_token() -> User | None:
     sent = request.authorization
     if sent is None or sent.type != "bearer" or not sent.token:
         return None
-    token = services.use_token(secret=sent.token, remote_address=request.remote_addr or "")
+    token = tokens.use_token(secret=sent.token, remote_address=request.remote_addr or "")
     if token is None:
         return None
     g.api_token = token

@@ -11,7 +11,7 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import PASSWORD, People
-from webapp.accounts import passwords, queries, services
+from webapp.accounts import passwords, queries, services, throttling, tokens
 from webapp.accounts.models import SignInFailure, User, UserSession
 from webapp.accounts.passwords import hash_password, verify_password
 from webapp.accounts.reasons import Reason
@@ -184,7 +184,7 @@ def test_an_expired_one_time_password_is_named_only_to_who_knows_it(
 
 def test_a_name_is_blocked_after_five_failures_known_or_not(core: Flask, people: People) -> None:
     for username in (people.clinician().username, "nobody"):
-        for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+        for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
             fail(username)
         with pytest.raises(Throttled) as caught:
             sign_in(username)
@@ -195,7 +195,7 @@ def test_a_blocked_attempt_costs_no_hash(
     core: Flask, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     username = people.clinician().username
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         fail(username)
     monkeypatch.setattr(services, "verify_password", None)
     with pytest.raises(Throttled):
@@ -204,7 +204,7 @@ def test_a_blocked_attempt_costs_no_hash(
 
 def test_blocked_attempts_are_recorded_once(core: Flask, people: People) -> None:
     username = people.clinician().username
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         fail(username)
     for _ in range(3):
         with pytest.raises(Throttled):
@@ -215,7 +215,7 @@ def test_blocked_attempts_are_recorded_once(core: Flask, people: People) -> None
 
 def test_a_name_is_not_blocked_for_who_comes_from_elsewhere(core: Flask, people: People) -> None:
     user = people.clinician()
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         fail(user.username)
     with pytest.raises(Throttled):
         sign_in(user.username)
@@ -229,7 +229,7 @@ def test_a_name_is_blocked_after_thirty_failures_from_many_places(
 ) -> None:
     user = people.clinician()
     monkeypatch.setattr(services, "verify_password", lambda *_: False)
-    for number in range(services.FAILURES_PER_USER):
+    for number in range(throttling.FAILURES_PER_USER):
         fail(user.username, f"198.51.100.{number}")
     with pytest.raises(Throttled):
         sign_in(user.username, address="192.0.2.2")
@@ -250,7 +250,7 @@ def test_a_name_with_unseen_characters_is_an_unknown_one(
 
 
 def test_others_are_not_blocked(core: Flask, people: People) -> None:
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         fail("nobody")
     assert sign_in(people.clinician().username)
 
@@ -258,7 +258,7 @@ def test_others_are_not_blocked(core: Flask, people: People) -> None:
 def test_an_address_is_blocked_after_thirty_failures(core: Flask, people: People) -> None:
     db.session.add_all(
         SignInFailure(subject=f"address {ADDRESS}", failed_at=now())
-        for _ in range(services.FAILURES_PER_ADDRESS)
+        for _ in range(throttling.FAILURES_PER_ADDRESS)
     )
     db.session.commit()
     user = people.clinician()
@@ -278,16 +278,16 @@ def test_an_ipv6_network_is_one_address(core: Flask) -> None:
 
 def test_a_block_ends_and_is_forgotten(core: Flask, people: People) -> None:
     user = people.clinician()
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         fail(user.username)
-    age(SignInFailure.failed_at, services.FAILURE_WINDOW + dt.timedelta(seconds=1))
+    age(SignInFailure.failed_at, throttling.FAILURE_WINDOW + dt.timedelta(seconds=1))
     assert sign_in(user.username)
     assert db.session.scalar(sa.select(sa.func.count(SignInFailure.id))) == 0
 
 
 def test_success_forgets_the_failures_of_the_name_only(core: Flask, people: People) -> None:
     user = people.clinician()
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS - 1):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS - 1):
         fail(user.username)
     sign_in(user.username)
     fail(user.username)
@@ -295,7 +295,7 @@ def test_success_forgets_the_failures_of_the_name_only(core: Flask, people: Peop
     assert sum(subject.startswith("name") for subject in left) == 2  # alone, and with the address
     assert (
         sum(subject.startswith("address") for subject in left)
-        == services.FAILURES_PER_USER_AND_ADDRESS
+        == throttling.FAILURES_PER_USER_AND_ADDRESS
     )
 
 
@@ -316,7 +316,7 @@ def test_attempts_at_once_do_not_exceed_the_limit(core: Flask) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert outcomes.count(Invalid) == services.FAILURES_PER_USER_AND_ADDRESS
+    assert outcomes.count(Invalid) == throttling.FAILURES_PER_USER_AND_ADDRESS
     assert outcomes.count(Throttled) == 5
 
 
@@ -406,7 +406,7 @@ def test_a_password_is_not_changed(
 
 def test_guessing_the_present_password_is_throttled(core: Flask, people: People) -> None:
     user = people.clinician()
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         with pytest.raises(Invalid):
             change(user, "not the password")
     with pytest.raises(Throttled):
@@ -718,7 +718,7 @@ def test_what_ends_sessions_for_good_ends_access_tokens(
     people.administrator()
     user = people.clinician()
     secret = clinic.token(user)
-    assert services.use_token(secret=secret, remote_address=ADDRESS)
+    assert tokens.use_token(secret=secret, remote_address=ADDRESS)
     match ending:
         case "change_password":
             services.change_password(
@@ -734,17 +734,17 @@ def test_what_ends_sessions_for_good_ends_access_tokens(
         case "disable":
             services.disable_user(actor=None, user=user)
             services.enable_user(actor=None, user=user)
-    assert services.use_token(secret=secret, remote_address=ADDRESS) is None
+    assert tokens.use_token(secret=secret, remote_address=ADDRESS) is None
     assert queries.api_tokens(user) == []
 
 
 def test_wrong_tokens_are_throttled_and_right_ones_are_not(core: Flask, people: People) -> None:
     secret = clinic.token(people.clinician())
-    for _ in range(services.WRONG_TOKENS_PER_ADDRESS):
-        assert services.use_token(secret="firstlook_wrong", remote_address=ADDRESS) is None
+    for _ in range(throttling.WRONG_TOKENS_PER_ADDRESS):
+        assert tokens.use_token(secret="firstlook_wrong", remote_address=ADDRESS) is None
     with pytest.raises(Throttled) as caught:
-        services.use_token(secret="firstlook_wrong", remote_address=ADDRESS)
+        tokens.use_token(secret="firstlook_wrong", remote_address=ADDRESS)
     assert 0 < caught.value.facts["retry_after_seconds"] <= 900
-    assert len(clinic.recorded("token.refused")) == services.WRONG_TOKENS_PER_ADDRESS
-    assert services.use_token(secret=secret, remote_address=ADDRESS)
-    assert services.use_token(secret="firstlook_wrong", remote_address="192.0.2.9") is None
+    assert len(clinic.recorded("token.refused")) == throttling.WRONG_TOKENS_PER_ADDRESS
+    assert tokens.use_token(secret=secret, remote_address=ADDRESS)
+    assert tokens.use_token(secret="firstlook_wrong", remote_address="192.0.2.9") is None

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from tests.conftest import PASSWORD, Browser, People
-from webapp.accounts import services
+from webapp.accounts import throttling
 from webapp.permissions import Role
 
 Browse = Callable[[], Browser]
@@ -108,7 +108,7 @@ def test_a_right_password_in_a_form_with_other_errors_is_no_guess(
     with app.app_context():
         user = people.clinician()
     browser = browse().sign_in(user)
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS + 1):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS + 1):
         assert browser.post("/account", passwords(new="too short")).status_code == 422
     assert browser.post("/account", passwords()).status_code == 303
 
@@ -120,7 +120,7 @@ def test_guessing_in_a_form_with_other_errors_is_throttled(
         user = people.clinician()
     browser = browse().sign_in(user)
     wrong = passwords(current="not the password", new="too short")
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         assert browser.post("/account", wrong).status_code == 422
     assert browser.post("/account", wrong).status_code == 429
 
@@ -129,7 +129,7 @@ def test_guessing_is_throttled(app: Flask, people: People, browse: Browse) -> No
     with app.app_context():
         user = people.clinician()
     browser = browse().sign_in(user)
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         browser.post("/account", passwords(current="not the password"))
     answer = browser.post("/account", passwords())
     assert answer.status_code == 429

@@ -12,9 +12,10 @@ from flask import Flask
 from tests import clinic
 from tests.conftest import PASSWORD, Browser
 from tests.views.conftest import Program
-from webapp.accounts import services
+from webapp.accounts import throttling
 from webapp.accounts.models import ApiToken, User
 from webapp.accounts.queries import token_hash
+from webapp.accounts.tokens import TOKENS_MAX
 from webapp.db import db, now
 
 PATH = "/account/tokens/new"
@@ -79,7 +80,7 @@ def test_bad_input_is_refused(
 
 def test_guessing_the_password_is_throttled(app: Flask, desk: Browser) -> None:
     wrong = GOOD | {"current_password": "not the password"}
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         assert desk.post(PATH, wrong).status_code == 422
     assert desk.post(PATH, GOOD).status_code == 429
     assert tokens(app) == []
@@ -87,7 +88,7 @@ def test_guessing_the_password_is_throttled(app: Flask, desk: Browser) -> None:
 
 def test_there_are_not_endlessly_many(app: Flask, desk: Browser, clinician: User) -> None:
     with app.app_context():
-        for _ in range(services.TOKENS_MAX):
+        for _ in range(TOKENS_MAX):
             clinic.token(clinician)
     answer = desk.post(PATH, GOOD)
     assert answer.status_code == 422

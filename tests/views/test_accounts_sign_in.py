@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.conftest import PASSWORD, Browser, People
-from webapp.accounts import services
+from webapp.accounts import services, throttling
 from webapp.accounts.models import SignInFailure, UserSession
 from webapp.audit import AuditEvent
 from webapp.db import db, now, transaction
@@ -130,14 +130,14 @@ def test_too_many_failures_are_told_when_to_come_back(
     with app.app_context():
         user = people.clinician()
     browser = browse()
-    for _ in range(services.FAILURES_PER_USER_AND_ADDRESS):
+    for _ in range(throttling.FAILURES_PER_USER_AND_ADDRESS):
         browser.post("/sign-in", {"username": user.username, "password": "not the password"})
     answer = browser.post("/sign-in", {"username": user.username, "password": PASSWORD})
     assert answer.status_code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= 900
     assert "Too many attempts. Try again in 15 minutes." in answer.text
     with app.app_context(), transaction():
-        almost = now() - services.FAILURE_WINDOW + dt.timedelta(seconds=30)
+        almost = now() - throttling.FAILURE_WINDOW + dt.timedelta(seconds=30)
         db.session.execute(sa.update(SignInFailure).values(failed_at=almost))
     answer = browser.post("/sign-in", {"username": user.username, "password": PASSWORD})
     assert "Too many attempts. Try again in 1 minute." in answer.text

@@ -12,7 +12,7 @@ from schemathesis.schemas import BaseSchema
 from tests import clinic
 from tests.conftest import Browser
 from tests.views.conftest import Program
-from webapp.accounts import services
+from webapp.accounts import throttling
 from webapp.accounts.models import User
 from webapp.api.document import document
 from webapp.api.views import blueprint
@@ -87,7 +87,7 @@ def test_what_is_no_route_is_a_problem_and_no_page(
 @pytest.fixture
 def clinic_day(app: Flask, clinician: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """A case of each kind; and wrong tokens, of which many come, are told that they are wrong."""
-    monkeypatch.setattr(services, "WRONG_TOKENS_PER_ADDRESS", 10**6)
+    monkeypatch.setattr(throttling, "WRONG_TOKENS_PER_ADDRESS", 10**6)
     with app.app_context():
         clinic.read(clinic.send(clinician), "grave")
         clinic.read(clinic.send(clinician), abstained=True)

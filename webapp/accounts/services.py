@@ -1,15 +1,12 @@
-"""Signing in and out, passwords, access tokens, and what administrators do to users and sites."""
+"""Signing in and out, passwords, and what administrators do to users and sites."""
 
 import datetime as dt
-import hashlib
-import ipaddress
-import math
 import re
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from webapp import audit
@@ -17,7 +14,6 @@ from webapp.accounts import queries
 from webapp.accounts.models import (
     ApiToken,
     Language,
-    SignInFailure,
     Site,
     User,
     UserRole,
@@ -31,27 +27,15 @@ from webapp.accounts.passwords import (
     verify_password,
 )
 from webapp.accounts.reasons import Reason
+from webapp.accounts.throttling import count_attempt, forget_attempts, record_refusal
 from webapp.db import Lock, db, hold, now, transaction
-from webapp.errors import Conflict, Invalid, NotFound, Throttled
-from webapp.permissions import Permission, Role, Scope
+from webapp.errors import Invalid
+from webapp.permissions import Permission, Role
 
 NAME_LENGTH_MAX = 120
 USERNAME = re.compile(r"[a-z0-9][a-z0-9._@-]{1,79}")
 
-FAILURE_WINDOW = dt.timedelta(minutes=15)
-# A password is guessed from one place: there a name has few attempts. Were they counted wherever
-# they come from, anyone who knows a colleague's name could keep them signed out. All places
-# together have more, so that guessing from many gets nowhere either.
-FAILURES_PER_USER_AND_ADDRESS = 5
-FAILURES_PER_USER = 30
-FAILURES_PER_ADDRESS = 30
 ACTIVITY_STEP = dt.timedelta(seconds=30)
-
-TOKEN_MARK = "firstlook_"
-"""What every access token begins with, so that tools which look for lost secrets know one."""
-TOKEN_LIFETIME_MAX = dt.timedelta(days=366)
-TOKENS_MAX = 20
-WRONG_TOKENS_PER_ADDRESS = 30
 
 # Passwords
 
@@ -74,10 +58,10 @@ def change_password(
     password_hash = hash_password(new_password)
     with transaction():
         hold(Lock.SIGN_IN)
-        user = _locked(actor)
+        user = locked(actor)
         if user.disabled_at is not None or user.password_hash != checked_hash:
             raise Invalid(Reason.WRONG_PRESENT_PASSWORD)  # changed while it was checked
-        _forget_attempts(username=user.username, remote_address=remote_address)
+        forget_attempts(username=user.username, remote_address=remote_address)
         _set_own_password(user, password_hash)
         _end_sessions(user)
         _end_tokens(user)
@@ -96,11 +80,11 @@ def check_own_password(*, actor: User, password: str, remote_address: str) -> No
     _try_own_password(actor, password, remote_address)
     with transaction():
         hold(Lock.SIGN_IN)
-        _forget_attempts(username=actor.username, remote_address=remote_address)
+        forget_attempts(username=actor.username, remote_address=remote_address)
 
 
 def _try_own_password(actor: User, password: str, remote_address: str) -> None:
-    _count_attempt(username=actor.username, remote_address=remote_address)
+    count_attempt(username=actor.username, remote_address=remote_address)
     if not verify_password(password, actor.password_hash):
         raise Invalid(Reason.WRONG_PRESENT_PASSWORD)
 
@@ -115,7 +99,7 @@ def set_password(*, actor: User | None, user: User, password: str) -> None:
     check_rules(password, username=user.username)
     password_hash = hash_password(password)
     with transaction():
-        user = _locked(user)
+        user = locked(user)
         _set_own_password(user, password_hash)
         _end_sessions(user)
         _end_tokens(user)
@@ -128,7 +112,7 @@ def reset_password(*, actor: User | None, user: User) -> str:
     password = new_one_time_password()
     password_hash = hash_password(password)
     with transaction():
-        user = _locked(user)
+        user = locked(user)
         user.password_hash = password_hash
         user.password_is_one_time = True
         user.password_issued_by_id = actor.id if actor else None
@@ -173,25 +157,25 @@ def sign_in(*, username: str, password: str, remote_address: str) -> str:
         Throttled: too many failures of this name, known or not, or from this address.
         Invalid: the name or the password is wrong, or a one-time password has expired.
     """
-    _count_attempt(username=username, remote_address=remote_address)
+    count_attempt(username=username, remote_address=remote_address)
     user = queries.user_named(username)
     is_right = verify_password(password, user.password_hash if user else None)
     if user is None or not is_right or not user.is_active:
-        _record_refusal(user, Reason.WRONG_PASSWORD)
+        record_refusal(user, Reason.WRONG_PASSWORD)
         raise Invalid(Reason.WRONG_PASSWORD)
     if queries.one_time_password_expired(user):
-        _record_refusal(user, Reason.ONE_TIME_PASSWORD_EXPIRED)
+        record_refusal(user, Reason.ONE_TIME_PASSWORD_EXPIRED)
         raise Invalid(Reason.ONE_TIME_PASSWORD_EXPIRED)
     checked_hash = user.password_hash
     renewed_hash = hash_password(password) if needs_rehash(checked_hash) else ""
     with transaction():
         hold(Lock.SIGN_IN)
-        user = _locked(user)
+        user = locked(user)
         if user.disabled_at is not None or user.password_hash != checked_hash:
             raise Invalid(Reason.WRONG_PASSWORD)  # changed while the password was checked
         if renewed_hash:
             user.password_hash = renewed_hash
-        _forget_attempts(username=user.username, remote_address=remote_address)
+        forget_attempts(username=user.username, remote_address=remote_address)
         db.session.execute(
             delete(UserSession).where(UserSession.last_active_at < now() - queries.idle_limit())
         )
@@ -240,202 +224,12 @@ def _end_sessions(user: User) -> None:
     db.session.execute(delete(UserSession).where(UserSession.user_id == user.id))
 
 
-def _record_refusal(user: User | None, reason: Reason, *, throttled: bool = False) -> None:
-    """What was typed as an unknown name is not kept: it may be a password in the wrong field."""
-    with transaction():
-        audit.record(
-            actor=None,
-            action="account.sign_in_refused",
-            subject=user,
-            username=user.username if user else None,
-            reason=reason,
-            throttled=throttled,
-        )
-
-
-# Access tokens
-
-
-def create_token(
-    *,
-    actor: User,
-    name: str,
-    scopes: Collection[Scope],
-    lifetime: dt.timedelta,
-    password: str,
-    remote_address: str,
-) -> str:
-    """Make an access token for a program; returns its secret, which is not kept.
-
-    It outlives the session in which it is made, so that takes the password.
-
-    Raises:
-        Throttled: too many wrong passwords lately.
-        Invalid: the password is wrong, or with another `Reason`.
-        Conflict: `too_many_tokens`: the actor has `limit` of them.
-    """
-    name = _checked_name(name, ApiToken.name.type.length)
-    if not scopes or not all(actor.can(scope.permission) for scope in scopes):
-        raise Invalid(Reason.SCOPE_NEEDED)
-    if not dt.timedelta() < lifetime <= TOKEN_LIFETIME_MAX:
-        raise Invalid(Reason.LIFETIME)
-    checked_hash = actor.password_hash
-    check_own_password(actor=actor, password=password, remote_address=remote_address)
-    secret = TOKEN_MARK + secrets.token_urlsafe(32)
-    moment = now()
-    with transaction():
-        user = _locked(actor)
-        if user.disabled_at is not None or user.password_hash != checked_hash:
-            raise Invalid(Reason.WRONG_PRESENT_PASSWORD)  # changed while it was checked
-        if len(queries.api_tokens(user)) >= TOKENS_MAX:
-            raise Conflict("too_many_tokens", limit=TOKENS_MAX)
-        token = ApiToken(
-            user=user,
-            name=name,
-            token_sha256=queries.token_hash(secret),
-            scopes=sorted(scopes),
-            created_at=moment,
-            expires_at=moment + lifetime,
-        )
-        db.session.add(token)
-        audit.record(
-            actor=actor,
-            action="token.created",
-            subject=token,
-            scopes=token.scopes,
-            expires_at=token.expires_at.isoformat(timespec="seconds"),
-        )
-    return secret
-
-
-def revoke_token(*, actor: User, token_id: int) -> None:
-    """End one of one's own access tokens.
-
-    Raises:
-        NotFound: the actor has no such token.
-    """
-    with transaction():
-        token = db.session.get(ApiToken, token_id, with_for_update={"of": ApiToken})
-        if token is None or token.user_id != actor.id or token.revoked_at is not None:
-            raise NotFound("token", token_id=token_id)
-        token.revoked_at = now()
-        audit.record(actor=actor, action="token.revoked", subject=token)
-
-
-def use_token(*, secret: str, remote_address: str) -> ApiToken | None:
-    """The access token with this secret, counted as used; None if there is none or it has ended.
-
-    Nobody guesses one, so a right one is never kept waiting, whatever its neighbours at the same
-    address send. What is limited is how much wrong ones can write.
-
-    Raises:
-        Throttled: it is wrong, as too many from this address were lately.
-    """
-    token = queries.api_token(secret)
-    if token is None or not token.is_live:
-        _refuse_token(token, remote_address)
-        return None
-    moment = now()
-    if token.last_used_at is None or moment - token.last_used_at >= ACTIVITY_STEP:
-        with transaction():
-            token.last_used_at = moment
-    return token
-
-
-def _refuse_token(token: ApiToken | None, remote_address: str) -> None:
-    subject = f"token {_address_subject(remote_address)}"
-    moment = now()
-    free_at = _free_at(subject, WRONG_TOKENS_PER_ADDRESS)
-    if free_at is not None and free_at > moment:
-        raise Throttled(retry_after_seconds=math.ceil((free_at - moment).total_seconds()))
-    with transaction():
-        db.session.add(SignInFailure(subject=subject, failed_at=moment))
-        audit.record(actor=None, action="token.refused", subject=token)
-
-
 def _end_tokens(user: User) -> None:
     db.session.execute(
         update(ApiToken)
         .where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None))
         .values(revoked_at=now())
     )
-
-
-# Throttling
-
-
-def _count_attempt(*, username: str, remote_address: str) -> None:
-    """Count an attempt before its password is hashed; a success takes it back.
-
-    Raises:
-        Throttled: the name or the address has had its share.
-    """
-    moment = now()
-    limits = {
-        _pair_subject(username, remote_address): FAILURES_PER_USER_AND_ADDRESS,
-        _name_subject(username): FAILURES_PER_USER,
-        _address_subject(remote_address): FAILURES_PER_ADDRESS,
-    }
-    with transaction():
-        hold(Lock.SIGN_IN)
-        db.session.execute(
-            delete(SignInFailure).where(SignInFailure.failed_at <= moment - FAILURE_WINDOW)
-        )
-        free_at = {subject: _free_at(subject, limit) for subject, limit in limits.items()}
-        blocked = {subject: free for subject, free in free_at.items() if free}
-        if not blocked:
-            db.session.add_all(SignInFailure(subject=name, failed_at=moment) for name in limits)
-            return
-        # One row of the record says that a name or an address is blocked. One for each attempt
-        # would let anyone fill the disk.
-        unsaid = [f"said {subject}" for subject in blocked if not _attempts(f"said {subject}", 1)]
-        if unsaid:
-            db.session.add_all(SignInFailure(subject=name, failed_at=moment) for name in unsaid)
-            user = queries.user_named(username)
-            _record_refusal(user, Reason.WRONG_PASSWORD, throttled=True)
-    wait = max(blocked.values()) - moment
-    raise Throttled(retry_after_seconds=math.ceil(wait.total_seconds()))
-
-
-def _free_at(subject: str, limit: int) -> dt.datetime | None:
-    """When the oldest of the attempts that fill the limit no longer counts."""
-    attempts = _attempts(subject, limit)
-    return attempts[-1] + FAILURE_WINDOW if len(attempts) == limit else None
-
-
-def _attempts(subject: str, limit: int) -> Sequence[dt.datetime]:
-    latest_first = select(SignInFailure.failed_at).order_by(SignInFailure.id.desc()).limit(limit)
-    return db.session.scalars(latest_first.where(SignInFailure.subject == subject)).all()
-
-
-def _forget_attempts(*, username: str, remote_address: str) -> None:
-    """After a success: all of this name's, but for those from elsewhere to the few that one place
-    has; and the one just counted of the address."""
-    forgotten = _name_subject(username), _pair_subject(username, remote_address)
-    db.session.execute(delete(SignInFailure).where(SignInFailure.subject.in_(forgotten)))
-    latest = select(func.max(SignInFailure.id)).where(
-        SignInFailure.subject == _address_subject(remote_address)
-    )
-    db.session.execute(delete(SignInFailure).where(SignInFailure.id == latest.scalar_subquery()))
-
-
-def _name_subject(username: str) -> str:
-    return f"name {hashlib.sha256(username.strip().lower().encode()).hexdigest()}"
-
-
-def _pair_subject(username: str, remote_address: str) -> str:
-    return f"{_name_subject(username)} {_address_subject(remote_address)}"
-
-
-def _address_subject(remote_address: str) -> str:
-    """An IPv6 customer has a whole /64 to try from."""
-    try:
-        address = ipaddress.ip_address(remote_address)
-    except ValueError:
-        return "address unknown"
-    if address.version == 6:
-        return f"address {ipaddress.ip_network((address, 64), strict=False)}"
-    return f"address {address}"
 
 
 # Users and sites
@@ -515,11 +309,11 @@ def update_user(
     """
     with transaction():
         hold(Lock.CHANGE_ADMINISTRATORS)
-        user = _locked(user)
+        user = locked(user)
         old_roles, old_site_ids = user.roles, user.site_ids
         new_roles = frozenset(old_roles if roles is None else roles)
         new_sites = list(user.sites if sites is None else sites)
-        new_name = _checked_name(user.full_name if full_name is None else full_name)
+        new_name = checked_name(user.full_name if full_name is None else full_name)
         if new_roles != old_roles and actor is not None and actor.id == user.id:
             raise Invalid(Reason.OWN_ROLES)
         if Role.ADMINISTRATOR not in new_roles:
@@ -551,7 +345,7 @@ def update_user(
 def choose_language(*, actor: User, language: Language | None) -> None:
     """Have one's pages in this language; None for the one that the browser asks for."""
     with transaction():
-        user = _locked(actor)
+        user = locked(actor)
         if user.language is language:
             return
         user.language = language
@@ -569,7 +363,7 @@ def disable_user(*, actor: User | None, user: User) -> None:
     """
     with transaction():
         hold(Lock.CHANGE_ADMINISTRATORS)
-        user = _locked(user)
+        user = locked(user)
         if actor is not None and actor.id == user.id:
             raise Invalid(Reason.OWN_ACCOUNT)
         _check_not_last_administrator(user)
@@ -584,7 +378,7 @@ def disable_user(*, actor: User | None, user: User) -> None:
 def enable_user(*, actor: User | None, user: User) -> None:
     """Let a disabled user sign in again, with the password that they had."""
     with transaction():
-        user = _locked(user)
+        user = locked(user)
         if user.disabled_at is None:
             return
         user.disabled_at = None
@@ -597,7 +391,7 @@ def create_site(*, actor: User | None, name: str) -> Site:
     Raises:
         Invalid: the name is empty, too long, or taken.
     """
-    site = Site(name=_checked_name(name), created_at=now())
+    site = Site(name=checked_name(name), created_at=now())
     with transaction():
         if queries.site_named(site.name):
             raise Invalid(Reason.SITE_TAKEN)
@@ -638,7 +432,7 @@ def _add_user(
     moment = now()
     user = User(
         username=username,
-        full_name=_checked_name(full_name),
+        full_name=checked_name(full_name),
         password_hash=password_hash,
         password_is_one_time=True,
         password_issued_by_id=actor.id if actor else None,
@@ -673,7 +467,7 @@ def _give_roles(user: User, roles: Collection[Role]) -> None:
     user.user_roles = kept + added
 
 
-def _checked_name(name: str, length_max: int = NAME_LENGTH_MAX) -> str:
+def checked_name(name: str, length_max: int = NAME_LENGTH_MAX) -> str:
     """The name as it is kept: in one line, and without characters that nobody sees."""
     name = "".join(character for character in " ".join(name.split()) if character.isprintable())
     name = name.strip()
@@ -705,6 +499,6 @@ def _check_not_last_administrator(user: User) -> None:
         raise Invalid(Reason.LAST_ADMINISTRATOR)
 
 
-def _locked(user: User) -> User:
+def locked(user: User) -> User:
     """The user's row as it is now, held to the end of the transaction."""
     return db.session.get_one(User, user.id, with_for_update=True, populate_existing=True)

@@ -19,7 +19,7 @@ from flask_babel import gettext as _
 from flask_babel import ngettext, refresh
 from flask_login import current_user
 
-from webapp.accounts import queries, services
+from webapp.accounts import queries, services, tokens
 from webapp.accounts.forms import (
     AccountsForm,
     LanguageForm,
@@ -136,7 +136,7 @@ def new_token() -> ResponseReturnValue:
     if not form.validate_on_submit():
         return _page("accounts/token_form.html", form=form)
     try:
-        secret = services.create_token(
+        secret = tokens.create_token(
             actor=signed_in_user(),
             name=form.name.data,
             scopes=form.scopes.data,
@@ -159,7 +159,7 @@ def new_token() -> ResponseReturnValue:
 @signed_in
 def revoke_token(token_id: int) -> ResponseReturnValue:
     """End an access token."""
-    services.revoke_token(actor=signed_in_user(), token_id=token_id)
+    tokens.revoke_token(actor=signed_in_user(), token_id=token_id)
     flash(_("The access token is revoked. What uses it is refused from now on."), "good")
     return redirect(url_for("accounts.account"), 303)
 
