@@ -32,7 +32,7 @@ from webapp.training import services
 from webapp.training.models import Device, TrainingRun, Trouble
 from webapp.training.queries import starts
 from webapp.training.services import Order
-from webapp.worker import install, recipes, training
+from webapp.worker import install, recipes, run_folders, training
 
 ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -421,7 +421,7 @@ def test_folders_of_runs_that_are_over_are_removed(actor: User) -> None:
     services.cancel(actor=actor, run=over)
     for run in (kept, over):
         folder_of(run).mkdir(parents=True)
-    training.remove_ended()
+    run_folders.remove_ended()
     assert (folder_of(kept).exists(), folder_of(over).exists()) == (True, False)
 
 

@@ -560,13 +560,30 @@ def test_a_bundle_that_answers_otherwise_here_is_not_installed(
 def test_the_second_installation_loads_no_torch(bundle: Path) -> None:
     install.install(bundle)
     db.session.remove()
-    settings = current_settings()
-    program = (
+    done = run_apart(
         "import sys; from webapp.worker.install import main; status = main();"
-        "print(sorted({'torch', 'onnxruntime'} & set(sys.modules))); sys.exit(status)"
+        "print(sorted({'torch', 'onnxruntime'} & set(sys.modules))); sys.exit(status)",
+        str(bundle),
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(bundle)],
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{bundle}: is installed", "[]"]
+
+
+def test_workers_that_have_nothing_to_do_load_nothing_for_it(core: Flask) -> None:
+    done = run_apart(
+        "import sys; from webapp.worker.app import flask_app; from webapp.worker import jobs\n"
+        "with flask_app.app_context(): jobs.administer.run(); jobs.train.run()\n"
+        "print(sorted({'torch', 'onnxruntime', 'webapp.worker.comparing'} & set(sys.modules)))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["[]"]
+
+
+def run_apart(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a process of its own, on this test's instance."""
+    settings = current_settings()
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
         env={
             "INSTANCE_DIR": str(settings.instance_dir),
             "DATABASE_URL": settings.database_url,
@@ -577,8 +594,6 @@ def test_the_second_installation_loads_no_torch(bundle: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"{bundle}: is installed", "[]"]
 
 
 # Which code

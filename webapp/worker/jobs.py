@@ -9,13 +9,15 @@ from typing import Any
 
 from webapp import queue
 from webapp.assessments import leases, services
+from webapp.assessments.queries import unclaimed_count
 from webapp.assessments.services import Claim
 from webapp.config import current_settings
 from webapp.db import transaction
 from webapp.explanations import services as explanations
 from webapp.reproductions import services as reproductions
 from webapp.training import services as runs
-from webapp.worker import explaining, inference, lease, predictors, reproducing
+from webapp.work import KINDS
+from webapp.worker import explaining, inference, lease, predictors, reproducing, run_folders
 
 CLAIMING_SECONDS = 30
 """A job takes no more work after this, and rings for the next one."""
@@ -118,6 +120,8 @@ def reproduce() -> None:
 )
 def administer() -> None:
     """Do what administrators have asked for, one thing after the other, until nothing waits."""
+    if not any(unclaimed_count(kind.rows) for kind in KINDS if kind.job == queue.ADMINISTER):
+        return  # as at nearly every ring: what is imported below takes seconds
     from webapp.worker.administration import STEPS
 
     until = time.monotonic() + CLAIMING_SECONDS
@@ -136,15 +140,13 @@ def administer() -> None:
 )
 def train() -> None:
     """Train what waits, one run after the other, until nothing does."""
-    from webapp.worker import training
-
     settings, parent = current_settings(), os.getppid()
 
     def is_stopping() -> bool:
         """The worker is told to end, or has gone and left this process behind."""
         return stopping.value or os.getppid() != parent
 
-    training.remove_ended()
+    run_folders.remove_ended()
     extend = runs.KIND.extend_lease
     with lease.Heartbeat(extend, kept_seconds=TRAINING_SECONDS) as heartbeat:
         while not is_stopping() and (
@@ -155,6 +157,8 @@ def train() -> None:
             )
         ):
             heartbeat.keep(claim.lease_token)
+            from webapp.worker import training  # with torch: not for a ring without work
+
             training.train(claim, is_stopping)
 
 

@@ -33,8 +33,8 @@ from webapp.registry.queries import installed
 from webapp.storage import CorruptBlob
 from webapp.training import services
 from webapp.training.models import Device, Stage, Trouble
-from webapp.training.queries import ended_run_ids
 from webapp.training.services import BUNDLE, Claim, Order, Seen
+from webapp.worker import run_folders
 from webapp.worker.aside import IDLE
 from webapp.worker.fetching import SelfTestFailed, fetch
 from webapp.worker.inference import described
@@ -158,18 +158,7 @@ def train(claim: Claim, is_stopping: IsStopping) -> None:
         services.fail(claim=claim, trouble=trouble, error=described(error))
         if trouble is Trouble.ERROR:
             raise
-    remove_ended()
-
-
-def remove_ended() -> None:
-    """Remove the folders of runs that are over."""
-    folders = {
-        int(folder.name): folder
-        for folder in current_settings().runs_dir.glob("*")
-        if folder.name.isdecimal()
-    }
-    for run_id in ended_run_ids([*folders]):
-        shutil.rmtree(folders[run_id], ignore_errors=True)
+    run_folders.remove_ended()
 
 
 def _train(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
