@@ -187,7 +187,8 @@ _DECISION_TONES = {
 
 
 class PromotionRequest(Base):
-    """Somebody asks that a candidate which passed serve; somebody else decides."""
+    """Somebody asks that a candidate which passed serve; somebody else decides, or two others do.
+    Where the plan asks for two, the first of them is noted, and the second one decides."""
 
     __tablename__ = "promotion_requests"
     __table_args__ = (
@@ -198,6 +199,16 @@ class PromotionRequest(Base):
             "decision IS NULL OR decision <> 'approved'"
             " OR (decided_by_id IS NOT NULL AND decided_by_id <> requested_by_id)",
             name="approved_by_another",
+        ),
+        CheckConstraint(
+            "(first_approved_by_id IS NULL) = (first_approved_at IS NULL)",
+            name="first_approved_at_when_approved",
+        ),
+        CheckConstraint(
+            "first_approved_by_id IS NULL OR (first_approved_by_id <> requested_by_id"
+            " AND (decision IS NULL OR decision <> 'approved'"
+            " OR first_approved_by_id <> decided_by_id))",
+            name="first_approved_by_another",
         ),
         CheckConstraint("reason <> ''", name="reason_given"),
         Index(
@@ -215,6 +226,9 @@ class PromotionRequest(Base):
     reason: Mapped[str] = mapped_column(Text)
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     requested_at: Mapped[dt.datetime]
+    first_approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    """Who approved first where it takes two; None where one is enough."""
+    first_approved_at: Mapped[dt.datetime | None]
     decision: Mapped[Decision | None] = mapped_column(value_enum(Decision))
     decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     decided_at: Mapped[dt.datetime | None]
@@ -222,4 +236,24 @@ class PromotionRequest(Base):
     reading_task: Mapped[ReadingTask] = relationship()
     comparison: Mapped[Comparison] = relationship()
     requested_by: Mapped[User] = relationship(foreign_keys=requested_by_id)
+    first_approved_by: Mapped[User | None] = relationship(foreign_keys=first_approved_by_id)
     decided_by: Mapped[User | None] = relationship(foreign_keys=decided_by_id)
+
+    @property
+    def plan(self) -> Plan:
+        """The one that its comparison was asked for with."""
+        return self.comparison.plan.plan
+
+    @property
+    def missing_count(self) -> int:
+        """How many have still to approve."""
+        return self.plan.approvals_needed - (self.first_approved_by_id is not None)
+
+    def hindrance(self, user: User) -> str | None:
+        """Why somebody whose role lets them approve models may not approve this, in a code; None
+        if they may."""
+        if user.id == self.requested_by_id:
+            return "own_request"
+        if not self.plan.lets_approve(user.username):
+            return "not_named"
+        return "approved_already" if user.id == self.first_approved_by_id else None
