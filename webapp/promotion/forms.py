@@ -125,7 +125,7 @@ class PlanForm(FlaskForm):
     )
     approvals_needed = SelectField(
         _l("How many people have to approve"),
-        choices=[SelectChoice(1, _l("One")), SelectChoice(2, _l("Two"))],
+        choices=[SelectChoice(1, _l("One person")), SelectChoice(2, _l("Two people"))],
         coerce=int,
         description=_l("Who asks that a version serve is never one of them."),
     )
