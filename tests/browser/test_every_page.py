@@ -165,10 +165,10 @@ def read_case(actor: User, number: int) -> Case:
 
 
 def compared(viewer: User, others: Sequence[User], candidate: ModelVersion) -> list[int]:
-    """Comparisons: one that failed, was refused, waits, and passed, after which one of two has
-    approved."""
+    """Comparisons: one that failed, was refused, passed, after which one of two has approved,
+    is being made, and waits."""
     promotions.plan(
-        viewer, candidate, approvals_needed=2, approvers=[one.username for one in others]
+        viewer, candidate, approvals_needed=2, approvers=tuple(one.username for one in others)
     )
     worse = promotions.compared(candidate, low=-0.2)
     asked = promotion.request_comparison(actor=viewer, candidate=candidate)
@@ -178,10 +178,16 @@ def compared(viewer: User, others: Sequence[User], candidate: ModelVersion) -> l
     promotion.complete(claim=claim, outcome=promotion.Refusal("test_set_missing", missing))
     request = promotions.asked(others[0], candidate)
     promotion.approve(actor=others[1], request=request)
-    waiting = promotion.request_comparison(
+    held = promotion.request_comparison(
         actor=viewer, candidate=promotions.candidate(version="3.0.0")
     )
-    return [worse.id, asked.id, request.comparison_id, waiting.id]
+    claim = promotion.claim(worker="test", lease_seconds=3600)
+    assert claim
+    promotion.note(claim=claim, read_count=500, to_read_count=2000)
+    waiting = promotion.request_comparison(
+        actor=viewer, candidate=promotions.candidate(version="4.0.0")
+    )
+    return [worse.id, asked.id, request.comparison_id, held.id, waiting.id]
 
 
 def trained(actor: User, snapshot: Snapshot) -> list[int]:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from webapp.accounts.models import User
 from webapp.assessments.models import Leased, lease_checks
 from webapp.catalogue.models import ReadingTask
-from webapp.db import Base, value_enum
+from webapp.db import Base, now, value_enum
 from webapp.promotion.plans import Plan
 from webapp.registry.models import ModelVersion
 
@@ -137,6 +137,9 @@ class Comparison(Leased, Base):
     plan_id: Mapped[int] = mapped_column(ForeignKey("change_plans.id"))
     requested_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     """None: the command line."""
+    progress: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    """How many readings are done, as `read`, and of how many, as `of`: two of each picture; None
+    before the first."""
     verdict: Mapped[Verdict | None] = mapped_column(value_enum(Verdict))
     refusal: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """Why it could not be made: a `code`, and what a sentence needs to name."""
@@ -153,6 +156,15 @@ class Comparison(Leased, Base):
     champion: Mapped[ModelVersion] = relationship(foreign_keys=champion_id)
     plan: Mapped[ChangePlan] = relationship()
     requested_by: Mapped[User | None] = relationship()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the readings that are left take if they take as long as those that are done;
+        None where nothing tells."""
+        if self.started_at is None or not self.progress:
+            return None
+        read, of = self.progress["read"], self.progress["of"]
+        return (now() - self.started_at).total_seconds() * (of - read) / read
 
 
 class Decision(enum.StrEnum):

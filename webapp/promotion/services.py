@@ -171,6 +171,7 @@ def claim(*, worker: str, lease_seconds: int) -> Claim | None:
         ).one_or_none()
         if comparison is None:
             return None
+        comparison.progress = None
         token = leases.take(Comparison, [comparison.id], worker=worker, lease_seconds=lease_seconds)
         return Claim(
             comparison_id=comparison.id,
@@ -179,6 +180,14 @@ def claim(*, worker: str, lease_seconds: int) -> Claim | None:
             champion_sha256=comparison.champion.bundle_sha256,
             candidate_sha256=comparison.candidate.bundle_sha256,
         )
+
+
+def note(*, claim: Claim, read_count: int, to_read_count: int) -> None:
+    """Keep how far a claim is, for its page; of one that was lost nothing is kept."""
+    with transaction():
+        comparison = KIND.held(claim.comparison_id, claim.lease_token)
+        if comparison is not None:
+            comparison.progress = {"read": read_count, "of": to_read_count}
 
 
 def complete(*, claim: Claim, outcome: Proof | Refusal) -> bool:

@@ -1,4 +1,5 @@
-"""Two people may have to approve that a model serves: requests and the ledger name the first one."""
+"""Two people may have to approve that a model serves: requests and the ledger name the first one.
+A comparison says how far it is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,6 +32,7 @@ CONDITIONS = {
 
 def upgrade() -> None:
     """SQLite takes constraints with a column that is added, and none later."""
+    op.add_column("comparisons", sa.Column("progress", sa.JSON(), nullable=True))
     op.add_column(
         "promotion_requests",
         sa.Column("first_approved_at", webapp.db.UTCDateTime(timezone=True), nullable=True),
@@ -56,3 +58,4 @@ def downgrade() -> None:
     for table in CONDITIONS:
         op.drop_column(table, COLUMN)
     op.drop_column("promotion_requests", "first_approved_at")
+    op.drop_column("comparisons", "progress")
