@@ -129,9 +129,8 @@ def read_case(actor: User, number: int) -> Case:
     drawn = random.Random(number)
     case = clinic.send(
         actor,
-        identifier="A-1" if number < 2 else "",
-        confirm_duplicates=True,
-        sex=Sex.MALE if number % 2 else Sex.FEMALE,
+        identifier="A-1" if number < 2 else f"B-{number}",
+        sex=Sex.MALE if number % 3 else Sex.UNKNOWN,
         age_at_acquisition_years=30 + number,
         region="left forearm" if number < 2 else "",
     )

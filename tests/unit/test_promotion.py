@@ -291,7 +291,7 @@ def test_the_database_takes_no_approval_twice(
     }
     for first in (administrator.id, approver.id):
         with pytest.raises(IntegrityError), db.engine.begin() as connection:
-            connection.execute(insert(Promotion).values(again, first_approved_by_id=first))
+            connection.execute(insert(Promotion).values(**again, first_approved_by_id=first))
 
 
 @ONE_KIND
