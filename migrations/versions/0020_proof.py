@@ -1,5 +1,4 @@
-"""Two people may have to approve that a model serves: requests and the ledger name the first one.
-A comparison says how far it is."""
+"""Two may have to approve that a model serves, and the first is named; comparisons show progress."""
 
 import sqlalchemy as sa
 from alembic import op
