@@ -53,14 +53,19 @@ class EvaluationError(Exception):
 
 
 def assess(
-    predictor: Predictor, manifest: Manifest, records: Sequence[Record]
+    predictor: Predictor,
+    manifest: Manifest,
+    records: Sequence[Record],
+    heard: Callable[[int], object] = lambda read_count: None,
 ) -> list[ImageAssessment]:
-    """Read the pictures of ``records``, in order, with what is known of their patients."""
+    """Read the pictures of ``records``, in order, with what is known of their patients; ``heard``
+    is told how many are read, again and again."""
     answers: list[ImageAssessment] = []
     for start in tqdm(range(0, len(records), BATCH), desc="evaluating", unit="batch"):
         batch = records[start : start + BATCH]
         images = [manifest.open_image(record.file) for record in batch]
         answers += predictor.predict(images, [record.metadata for record in batch])
+        heard(len(answers))
     return answers
 
 

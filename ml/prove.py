@@ -6,7 +6,7 @@ it is data, for a change plan to judge.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ from ml.evaluate import EvaluationError
 from ml.jsonfile import nan_to_null
 from ml.metrics import Floats, Outcome, Tally
 from ml.predictor import ImageAssessment, Predictor
+
+Heard = Callable[[int, int], object]
+"""Takes how many readings are done, and of how many: two of each picture."""
 
 SIDES = ("champion", "candidate")
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -58,9 +61,14 @@ class _Side:
 
 
 def prove(
-    champion: Predictor, candidate: Predictor, manifest: Manifest, *, resamples: int = 1000
+    champion: Predictor,
+    candidate: Predictor,
+    manifest: Manifest,
+    *,
+    resamples: int = 1000,
+    heard: Heard = lambda read_count, to_read_count: None,
 ) -> Proof:
-    """Have both read all pictures of ``manifest``, and compare.
+    """Have both read all pictures of ``manifest``, and compare; ``heard`` is told how far it is.
 
     Raises EvaluationError when their findings differ, or a picture shows none of them.
     """
@@ -68,7 +76,11 @@ def prove(
     if evaluate.codes_of(candidate.bundle.facts) != codes:
         raise EvaluationError("the two name different findings")
     records = manifest.records
-    sides = [_read(predictor, manifest) for predictor in (champion, candidate)]
+    count, to_read_count = len(records), 2 * len(records)
+    sides = [
+        _read(champion, manifest, lambda read: heard(read, to_read_count)),
+        _read(candidate, manifest, lambda read: heard(count + read, to_read_count)),
+    ]
     groups = evaluate.subjects_of(records)
     result = {
         "image_count": len(records),
@@ -97,8 +109,8 @@ def changed_parts(champion: Mapping[str, Any], candidate: Mapping[str, Any]) -> 
     ]
 
 
-def _read(predictor: Predictor, manifest: Manifest) -> _Side:
-    answers = evaluate.assess(predictor, manifest, manifest.records)
+def _read(predictor: Predictor, manifest: Manifest, heard: Callable[[int], object]) -> _Side:
+    answers = evaluate.assess(predictor, manifest, manifest.records, heard)
     facts = predictor.bundle.facts
     return _Side(predictor, answers, evaluate.outcome_of(facts, manifest.records, answers))
 

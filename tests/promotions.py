@@ -1,5 +1,7 @@
 """Candidates for tests: compared, asked for and promoted. Call inside an application context."""
 
+from typing import Any
+
 from tests import clinic
 from tests.factories import serving_model
 from webapp import storage
@@ -8,6 +10,7 @@ from webapp.assessments import services as assessments
 from webapp.db import db
 from webapp.promotion import queries, services
 from webapp.promotion.models import Comparison, PromotionRequest
+from webapp.promotion.plans import Plan
 from webapp.registry.models import ModelVersion, Promotion
 
 
@@ -38,7 +41,21 @@ def asked(actor: User, version: ModelVersion) -> PromotionRequest:
 def promoted(requester: User, approver: User, version: ModelVersion) -> Promotion:
     """A candidate that serves now."""
     request = asked(requester, version)
-    return services.approve(actor=db.session.get_one(User, approver.id), request=request)
+    line = services.approve(actor=db.session.get_one(User, approver.id), request=request)
+    assert line is not None
+    return line
+
+
+def plan(actor: User, version: ModelVersion, **what: Any) -> None:
+    """A new version of the plan of a version's reading task: as it comes, but for this."""
+    task = version.reading_task
+    services.change_plan(
+        actor=db.session.get_one(User, actor.id),
+        reading_task=task,
+        plan=Plan(**what),
+        reason="For tests.",
+        shown=queries.plan_in_force(task.id).version,
+    )
 
 
 def read_unseen(version: ModelVersion, *findings: str) -> None:

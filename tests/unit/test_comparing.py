@@ -93,6 +93,7 @@ def test_a_better_candidate_passes(
     assert compared.result is not None
     assert compared.result["figures"]["accuracy"]["candidate"]["value"] == 1
     assert compared.engine.startswith("onnxruntime")
+    assert compared.progress == {"read": 2 * COUNT, "of": 2 * COUNT}
     table = storage.get(compared.predictions_sha256).decode()
     assert len(table.splitlines()) == COUNT + 1
 

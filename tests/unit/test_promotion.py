@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tests import clinic, promotions
 from tests.conftest import People
 from tests.factories import serving_model
 from webapp import queue
-from webapp.accounts.models import User
+from webapp.accounts.models import User, UserRole
 from webapp.assessments import services as assessments
 from webapp.assessments.models import SHADOW_RANK, Assessment, Purpose, State
 from webapp.assessments.queries import current_assessment
@@ -79,6 +79,53 @@ def test_a_plan_is_kept_in_versions(champion: ModelVersion, administrator: User)
     (event,) = clinic.recorded("plan.changed")
     assert event.detail["former"] == {"margin": 0.03}
     assert event.detail["new"] == {"margin": 0.01}
+
+
+@ONE_KIND
+def test_a_plan_from_before_it_said_who_approves_is_read_as_it_was_meant(
+    champion: ModelVersion, administrator: User
+) -> None:
+    change(administrator, champion, Plan(margin=0.01), shown=0)
+    old = {
+        name: value
+        for name, value in Plan(margin=0.02).document.items()
+        if name not in ("approvals_needed", "approvers")
+    }
+    latest = queries.plan_in_force(champion.reading_task_id)
+    db.session.add(
+        ChangePlan(
+            reading_task_id=champion.reading_task_id,
+            version=latest.version + 1,
+            document=old,
+            reason="Before.",
+            changed_at=now(),
+        )
+    )
+    db.session.commit()
+    plan = queries.plan_in_force(champion.reading_task_id).plan
+    assert (plan.approvals_needed, plan.approvers) == (1, ())
+    assert plan.lets_approve("anybody")
+    change(administrator, champion, Plan(margin=0.02, approvals_needed=2), shown=latest.version + 1)
+    *_, event = clinic.recorded("plan.changed")
+    assert event.detail["former"] == {"approvals_needed": 1}
+
+
+def test_a_plan_by_which_nobody_could_approve_is_refused(
+    champion: ModelVersion, administrator: User, approver: User, people: People
+) -> None:
+    gone = people.user(Role.APPROVER, disabled_at=now())
+    for needed, named in (
+        (1, (administrator.username,)),
+        (1, (gone.username,)),
+        (1, ("nobody",)),
+        (2, (approver.username,)),
+        (2, (approver.username, approver.username)),
+        (2, (approver.username, gone.username)),
+    ):
+        plan = Plan(approvals_needed=needed, approvers=named)
+        with pytest.raises(Conflict, match="too_few_approvers"):
+            change(administrator, champion, plan, shown=0)
+    assert change(administrator, champion, Plan(approvers=(approver.username,)), shown=0)
 
 
 @pytest.mark.parametrize("kept", ["change_plans", "promotions"])
@@ -189,6 +236,98 @@ def test_nobody_approves_what_they_asked_for(
             )
         )
     assert registry.champion(champion.reading_task_id) is champion
+
+
+def test_two_approve_where_the_plan_asks_for_two(
+    champion: ModelVersion,
+    candidate: ModelVersion,
+    administrator: User,
+    approver: User,
+    people: People,
+) -> None:
+    second = people.user(Role.APPROVER)
+    promotions.plan(administrator, candidate, approvals_needed=2)
+    request = promotions.asked(administrator, candidate)
+    assert queries.to_approve(request) == [approver, second]
+    assert services.approve(actor=approver, request=request) is None
+    assert (request.first_approved_by, request.missing_count) == (approver, 1)
+    assert queries.to_approve(request) == [second]
+    assert registry.champion(champion.reading_task_id) is champion
+    with pytest.raises(Conflict, match="approved_already"):
+        services.approve(actor=approver, request=request)
+    line = services.approve(actor=second, request=request)
+    assert line is not None
+    assert line.approvers == [approver, second]
+    assert registry.champion(champion.reading_task_id) is candidate
+    by = [event.actor_id for event in clinic.recorded("promotion.approved")]
+    assert by == [approver.id, second.id]
+
+
+def test_the_database_takes_no_approval_twice(
+    candidate: ModelVersion, administrator: User, approver: User, people: People
+) -> None:
+    promotions.plan(administrator, candidate, approvals_needed=2)
+    request = promotions.asked(administrator, candidate)
+    services.approve(actor=approver, request=request)
+    for change_ in (
+        "decision = 'approved', decided_at = requested_at, decided_by_id = first_approved_by_id",
+        "first_approved_by_id = requested_by_id",
+        "first_approved_at = NULL",
+    ):
+        with pytest.raises(IntegrityError), db.engine.begin() as connection:
+            connection.execute(text(f"UPDATE promotion_requests SET {change_}"))
+    line = services.approve(actor=people.user(Role.APPROVER), request=request)
+    assert line is not None
+    again = {
+        "kind": "promotion",
+        "reading_task_id": line.reading_task_id,
+        "model_version_id": line.model_version_id,
+        "former_id": line.former_id,
+        "comparison_id": line.comparison_id,
+        "requested_by_id": administrator.id,
+        "approved_by_id": approver.id,
+        "reason": "Forged.",
+        "serves_from": now(),
+    }
+    for first in (administrator.id, approver.id):
+        with pytest.raises(IntegrityError), db.engine.begin() as connection:
+            connection.execute(insert(Promotion).values(**again, first_approved_by_id=first))
+
+
+@ONE_KIND
+def test_only_whom_the_plan_names_approves_and_as_long_as_they_may(
+    champion: ModelVersion,
+    candidate: ModelVersion,
+    administrator: User,
+    approver: User,
+    people: People,
+) -> None:
+    other = people.user(Role.APPROVER)
+    promotions.plan(administrator, candidate, approvers=(approver.username,))
+    request = promotions.asked(administrator, candidate)
+    with pytest.raises(Conflict, match="not_named"):
+        services.approve(actor=other, request=request)
+    approver.user_roles = []
+    db.session.commit()
+    with pytest.raises(Forbidden):
+        services.approve(actor=approver, request=request)
+    assert queries.to_approve(request) == []
+    in_force = queries.plan_in_force(champion.reading_task_id).plan
+    assert queries.no_longer_approvers(in_force) == [approver.username]
+    approver.user_roles = [UserRole(role=Role.APPROVER)]
+    db.session.commit()
+    assert services.approve(actor=approver, request=request) is not None
+
+
+@ONE_KIND
+def test_who_approves_cannot_be_changed_under_a_request(
+    candidate: ModelVersion, administrator: User, approver: User
+) -> None:
+    promotions.plan(administrator, candidate, approvals_needed=2)
+    request = promotions.asked(administrator, candidate)
+    promotions.plan(administrator, candidate, approvals_needed=1)
+    with pytest.raises(Conflict, match="outdated"):
+        services.approve(actor=approver, request=request)
 
 
 @ONE_KIND

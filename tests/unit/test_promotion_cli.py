@@ -9,7 +9,7 @@ from flask import Flask
 from tests import promotions
 from tests.conftest import People
 from webapp import queue
-from webapp.db import db
+from webapp.db import db, now
 from webapp.permissions import Role
 from webapp.promotion import cli, services
 from webapp.promotion.models import Comparison
@@ -69,6 +69,27 @@ def test_a_candidate_is_compared_promoted_by_two_and_taken_back(
     assert "test-task\t2.0.0\tserves" in run("list").output
     assert "test-task 1.0.0 serves again" in run("rollback", "test-task").output
     assert "No version served before" in run("rollback", "test-task").output
+
+
+def test_where_the_plan_asks_for_two_both_are_named(
+    run: Run, candidate: ModelVersion, people: People
+) -> None:
+    ann, task_id = people.user(Role.ADMINISTRATOR, username="ann"), candidate.reading_task_id
+    for name in ("bob", "eve"):
+        people.user(Role.APPROVER, username=name)
+    people.user(Role.APPROVER, username="gone", disabled_at=now())
+    promotions.plan(ann, candidate, approvals_needed=2)
+    promotions.compared(candidate)
+    both = ("promote", "1", "--reason", "It is better.", "--requested-by", "ann", "--approved-by")
+    assert "there is no user 'gone'" in run(*both, "gone").output
+    services.decline(actor=cli._user("ann"), request=cli.queries.open_request(task_id))
+    result = run(*both, "bob")
+    assert result.exit_code == 1
+    assert "one more person has to approve" in result.output
+    services.decline(actor=cli._user("ann"), request=cli.queries.open_request(task_id))
+    result = run(*both, "bob", "--approved-by", "eve")
+    assert result.exit_code == 0, result.output
+    assert champion(task_id).version == "2.0.0"
 
 
 def test_one_that_does_not_pass_fails_the_command(

@@ -57,6 +57,26 @@ def at_once(core: Flask, *acts: Callable[[], object]) -> list[str]:
     return sorted(refused)
 
 
+def test_two_of_many_who_press_at_once_have_approved_where_it_takes_two(
+    core: Flask, people: People
+) -> None:
+    candidate, administrator = promotions.candidate(), people.administrator()
+    approvers = [people.user(Role.APPROVER) for _ in range(AT_ONCE)]
+    promotions.plan(administrator, candidate, approvals_needed=2)
+    request_id = promotions.asked(administrator, candidate).id
+
+    def approve(user_id: int) -> Callable[[], object]:
+        return lambda: services.approve(
+            actor=db.session.get_one(User, user_id), request=queries.get_request(request_id)
+        )
+
+    refused = at_once(core, *(approve(user.id) for user in approvers))
+    assert refused == ["decided"] * (AT_ONCE - 2)
+    line, _first = registry.ledger(candidate.reading_task_id)
+    assert len(set(line.approvers)) == 2
+    assert audit.verify() == []
+
+
 def test_one_promotion_and_one_rollback_come_of_many_presses(core: Flask, people: People) -> None:
     candidate = promotions.candidate()
     clinician = people.clinician()

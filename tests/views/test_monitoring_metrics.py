@@ -1,6 +1,7 @@
 """GET /metrics: figures for Prometheus, with a token or from this machine."""
 
 import dataclasses
+import time
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from webapp import queue
 from webapp.accounts.models import User
 from webapp.cases.models import Case
 from webapp.db import db, now
-from webapp.monitoring import services
+from webapp.monitoring import drift, metrics, services
 from webapp.monitoring.models import Part
+from webapp.registry.models import ModelVersion
+from webapp.registry.services import keep_reference
 
 TOKEN = "t" * 32
 ELSEWHERE = {"REMOTE_ADDR": "192.0.2.7"}
@@ -73,6 +76,48 @@ def test_times_of_the_last_day_are_told_of_five_cases_or_more(
 def scrape(browser: Browser) -> str:
     text: str = browser.get("/metrics").text
     return text
+
+
+def test_drift_is_told_as_the_page_tells_it_and_not_anew_at_each_scrape(
+    app: Flask, nobody: Browser, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.app_context():
+        version = db.session.query(ModelVersion).one()
+        dark = [float(value) for value in range(60, 100)]
+        reference = {
+            "image_count": 40,
+            "inputs": {"brightness": dark},
+            "probabilities": [0.9] * 40,
+            "findings": {"calm": 40},
+            "abstained_count": 0,
+        }
+        keep_reference(version=version, figures=reference)
+        clinic.serve(task="other")  # of which nothing is known
+        clinic.read(clinic.send(clinician), "calm", measures={"brightness": 150.0})
+        monkeypatch.setattr(drift, "FEWEST", 1)
+    said = figures(scrape(nobody))
+    assert said["firstlook_drift_ratio", "brightness", "test-task"] == 1
+    assert said["firstlook_drift_ratio", "answers", "test-task"] == 0
+    assert said["firstlook_drift_cases", "test-task"] == 1
+    assert said["firstlook_drift_cases", "other"] == 0
+    verdicts = {key[1:]: value for key, value in said.items() if key[0].endswith("drift_verdict")}
+    assert verdicts == {
+        ("test-task", "drifted"): 0,
+        ("test-task", "steady"): 1,  # one case is no more than chance
+        ("test-task", "too_few"): 0,
+        ("other", "drifted"): 0,
+        ("other", "steady"): 0,
+        ("other", "too_few"): 1,
+    }
+    with app.app_context():
+        for _ in range(29):
+            clinic.read(clinic.send(clinician), "calm", measures={"brightness": 150.0})
+    assert figures(scrape(nobody))["firstlook_drift_cases", "test-task"] == 1
+    monkeypatch.setattr(metrics, "DRIFT_KEPT_SECONDS", 0)
+    said = figures(scrape(nobody))
+    assert said["firstlook_drift_cases", "test-task"] == 30
+    assert said["firstlook_drift_verdict", "test-task", "drifted"] == 1
+    assert 0 <= time.time() - said["firstlook_drift_timestamp_seconds",] < 60
 
 
 @pytest.mark.parametrize(

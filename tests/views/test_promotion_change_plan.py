@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.conftest import Browser
+from tests.conftest import Browser, People
+from webapp.accounts.queries import user_named
+from webapp.db import db, now
+from webapp.permissions import Role
 from webapp.promotion.queries import plan_in_force
 from webapp.registry.models import ModelVersion
 
@@ -24,6 +27,8 @@ FORM = {
     "latency_ratio_max": "2",
     "size_mb_max": "500",
     "may_change": ["decision"],
+    "approvals_needed": "1",
+    "approved_by": "anybody",
     "reason": "The test set has grown.",
 }
 
@@ -45,6 +50,32 @@ def test_a_new_version_is_kept_with_its_reason(
     assert plan.may_change == ("decision",)
     (event,) = record("plan.changed")
     assert event["detail"]["new"]["margin"] == 0.025
+
+
+def test_two_who_approve_are_named(
+    app: Flask, office: Browser, people: People, candidate: ModelVersion
+) -> None:
+    with app.app_context():
+        first, second = (people.user(Role.APPROVER).username for _ in range(2))
+    named = FORM | {"approvals_needed": "2", "approved_by": "named"}
+    for too_few in ([], [first], [first, first]):
+        answer = office.post(PATH, named | {"approvers": too_few})
+        assert answer.status_code in (409, 422)
+        assert "Fewer people are named" in answer.text
+    assert office.post(PATH, named | {"approvers": [first, second]}).status_code == 303
+    with app.app_context():
+        plan = plan_in_force(1).plan
+        assert (plan.approvals_needed, plan.approvers) == (2, (first, second))
+        user_named(second).disabled_at = now()
+        db.session.commit()
+    page = office.get(PATH).text
+    assert f"not able to approve models any more: {second}." in page
+    assert f'value="{second}"' not in page
+    # Anybody again: who is ticked does not count.
+    anybody = {"shown": "2", "approved_by": "anybody", "approvers": [first]}
+    assert office.post(PATH, named | anybody).status_code == 303
+    with app.app_context():
+        assert plan_in_force(1).plan.approvers == ()
 
 
 def test_a_stale_form_is_refused(office: Browser, candidate: ModelVersion) -> None:
@@ -69,6 +100,11 @@ def test_a_stale_form_is_refused(office: Browser, candidate: ModelVersion) -> No
         {"subgroup_finding_min": "1.5"},
         {"may_change": ["findings"]},
         {"latency_ratio_max": ""},
+        {"approvals_needed": "3"},
+        {"approvals_needed": "none", "approved_by": "named"},
+        {"approved_by": "me"},
+        {"approved_by": "named"},
+        {"approved_by": "named", "approvers": ["nobody"]},
         {"shown": "x"},
     ],
     ids=str,

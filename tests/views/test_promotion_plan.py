@@ -18,6 +18,8 @@ def test_it_shows_the_plan_and_says_that_there_is_no_test(
     assert 'name="margin"' in page
     assert 'value="3.0"' in page
     assert "Save as a new version" in page
+    assert 'name="approved_by" id="approved_by-0" value="anybody" checked' in page
+    assert "Nobody has the role that approves models yet." in page
 
 
 def test_a_test_set_that_cannot_resolve_the_margin_is_said_to(

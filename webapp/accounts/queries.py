@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
-from webapp.accounts.models import ApiToken, Site, User, UserSession
+from webapp.accounts.models import ApiToken, Site, User, UserRole, UserSession
 from webapp.audit import AuditEvent
 from webapp.config import current_settings
 from webapp.db import db, now
 from webapp.errors import NotFound
+from webapp.permissions import Permission, Role
 
 ONE_TIME_PASSWORD_AGE = dt.timedelta(days=7)
 RECORD_PAGE_SIZE = 50
@@ -64,6 +65,16 @@ def all_users() -> Sequence[User]:
     """Enabled users first, then by name."""
     order = (User.disabled_at.is_not(None), User.full_name, User.id)
     return db.session.scalars(select(User).order_by(*order)).all()
+
+
+def users_who_may(permission: Permission) -> Sequence[User]:
+    """Enabled users with a role that allows something, by name."""
+    roles = [role for role in Role if permission in role.permissions]
+    return db.session.scalars(
+        select(User)
+        .where(User.disabled_at.is_(None), User.user_roles.any(UserRole.role.in_(roles)))
+        .order_by(User.full_name, User.id)
+    ).all()
 
 
 def any_user() -> bool:

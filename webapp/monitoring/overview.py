@@ -129,7 +129,7 @@ def watch(task: ReadingTask, *, period: dt.timedelta, step: dt.timedelta) -> Wat
         task=task,
         case_count=len(cases),
         is_capped=len(cases) == past.CASES_MAX,
-        drift=_drift(task, since),
+        drift=drifted_since(task, since),
         agreement=figures.share(compared, figures.is_agreed),
         agreement_course=course(compared, figures.is_agreed),
         agreement_tables=_agreement_tables(task, compared),
@@ -146,7 +146,9 @@ def watch(task: ReadingTask, *, period: dt.timedelta, step: dt.timedelta) -> Wat
     )
 
 
-def _drift(task: ReadingTask, since: dt.datetime) -> Drift | None:
+def drifted_since(task: ReadingTask, since: dt.datetime) -> Drift | None:
+    """What cases since then look like beside those that the version which serves was tuned on; None
+    where none serves."""
     version = champion(task.id)
     if version is None:
         return None

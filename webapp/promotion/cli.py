@@ -1,6 +1,7 @@
 """Changes of models from the command line: `flask model list|compare|promote|rollback`."""
 
 import time
+from collections.abc import Sequence
 
 import click
 from flask.cli import AppGroup
@@ -56,21 +57,31 @@ def compare(task: str, version: str) -> None:
 @model.command("promote")
 @click.argument("comparison", type=int)
 @click.option("--requested-by", required=True, help="Who asks: a user who manages models.")
-@click.option("--approved-by", required=True, help="Who approves: another one, who may.")
+@click.option(
+    "--approved-by",
+    required=True,
+    multiple=True,
+    help="Who approves: another one, who may; given twice where the plan asks for two.",
+)
 @click.option("--reason", required=True)
-def promote(comparison: int, requested_by: str, approved_by: str, reason: str) -> None:
-    """Let the candidate of a comparison serve which has passed. It takes two people here too."""
+def promote(comparison: int, requested_by: str, approved_by: Sequence[str], reason: str) -> None:
+    """Let the candidate of a comparison serve which has passed. It takes two people here too, or
+    three."""
+    line = None
     try:
         request = services.request_promotion(
             actor=_user(requested_by),
             comparison=queries.get_comparison(comparison),
             reason=reason,
         )
-        line = services.approve(actor=_user(approved_by), request=request)
+        for username in approved_by:
+            line = line or services.approve(actor=_user(username), request=request)
     except Conflict as conflict:
         raise click.ClickException(refusal(conflict)) from conflict
     except Forbidden as error:
         raise click.ClickException(f"refused: this takes {error.reason}") from error
+    if line is None:
+        raise click.ClickException("it waits: by the plan one more person has to approve it")
     click.echo(f"{line.reading_task.code} {line.model_version.version} serves")
 
 
@@ -137,6 +148,6 @@ def _version(code: str, version: str) -> ModelVersion:
 
 def _user(username: str) -> User:
     user = user_named(username)
-    if user is None:
+    if user is None or not user.is_active:
         raise click.ClickException(f"there is no user {username!r}")
     return user

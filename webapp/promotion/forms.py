@@ -10,18 +10,22 @@ from wtforms import (
     FloatField,
     HiddenField,
     IntegerField,
+    RadioField,
     SelectField,
     SelectMultipleField,
     TextAreaField,
+    ValidationError,
 )
 from wtforms.fields import DateTimeLocalField, SelectChoice
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
 
+from webapp.accounts.queries import users_who_may
 from webapp.db import MAX_ID
 from webapp.errors import Conflict, Invalid
+from webapp.permissions import Permission
 from webapp.promotion.models import ChangePlan
 from webapp.promotion.plans import METRICS, PARTS, SUBGROUPS, Plan
-from webapp.promotion.wording import refusal
+from webapp.promotion.wording import refusal, refused
 
 REASON_LENGTH_MAX = 1000
 
@@ -76,6 +80,10 @@ SHARES = ("margin", "subgroup_margin", "calibration_margin", "abstention_margin"
 """Parts of a plan that are shares of 1, and are entered in percentage points."""
 
 
+ANYBODY, NAMED = "anybody", "named"
+"""Who approves: whoever has the role, or only people whom the plan names."""
+
+
 class PlanForm(FlaskForm):
     """A new version of a plan."""
 
@@ -115,12 +123,31 @@ class PlanForm(FlaskForm):
         choices=_choices(PARTS),
         description=_l("A model's findings never may."),
     )
+    approvals_needed = SelectField(
+        _l("How many people have to approve"),
+        choices=[SelectChoice(1, _l("One person")), SelectChoice(2, _l("Two people"))],
+        coerce=int,
+        description=_l("Who asks that a version serve is never one of them."),
+    )
+    approved_by = RadioField(
+        _l("Who approves"),
+        choices=[
+            SelectChoice(ANYBODY, _l("Anybody with the role that approves models")),
+            SelectChoice(NAMED, _l("Only these, as long as they have that role")),
+        ],
+    )
+    approvers = SelectMultipleField(_l("People who approve"))
     reason = _reason(_l("It is kept with the plan."))
 
     def __init__(self, in_force: ChangePlan) -> None:
         super().__init__()
+        self.approvers.choices = [
+            SelectChoice(user.username, f"{user.full_name} ({user.username})")
+            for user in users_who_may(Permission.APPROVE_MODELS)
+        ]
         if self.is_submitted():
             return
+        self.approved_by.data = NAMED if in_force.plan.approvers else ANYBODY
         self.shown.data = str(in_force.version)
         for name, value in in_force.plan.document.items():
             self[name].data = round(value * 100, 6) if name in SHARES else value
@@ -135,17 +162,27 @@ class PlanForm(FlaskForm):
             raise Invalid("shown")
         return int(self.shown.data)
 
+    def validate_approvers(self, field: SelectMultipleField) -> None:
+        """None named would be anybody."""
+        needed = self.approvals_needed.data or 1
+        if self.approved_by.data == NAMED and len(field.data) < needed:
+            raise ValidationError(refused("too_few_approvers"))
+
     def plan(self) -> Plan:
         """What was filled in, once the form is valid."""
         names = [name for name in Plan().document if name not in SHARES]
         values = {name: self[name].data for name in names}
         values |= {name: round(self[name].data / 100, 8) for name in SHARES}
+        if self.approved_by.data == ANYBODY:
+            values["approvers"] = ()
         return Plan.from_document(values)
 
     def explain(self, conflict: Conflict) -> None:
-        """Say that it has changed; sending the form again is then meant for what there is now."""
+        """Say why it was not saved; where the plan has changed, sending the form again is then
+        meant for what there is now."""
         self.form_errors.append(refusal(conflict))
-        self.shown.data = str(conflict.facts["latest"].version)
+        if "latest" in conflict.facts:
+            self.shown.data = str(conflict.facts["latest"].version)
 
 
 class RequestForm(FlaskForm):

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from webapp.accounts.models import User
 from webapp.assessments.models import Leased, lease_checks
 from webapp.catalogue.models import ReadingTask
-from webapp.db import Base, value_enum
+from webapp.db import Base, now, value_enum
 from webapp.promotion.plans import Plan
 from webapp.registry.models import ModelVersion
 
@@ -137,6 +137,9 @@ class Comparison(Leased, Base):
     plan_id: Mapped[int] = mapped_column(ForeignKey("change_plans.id"))
     requested_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     """None: the command line."""
+    progress: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    """How many readings are done, as `read`, and of how many, as `of`: two of each picture; None
+    before the first."""
     verdict: Mapped[Verdict | None] = mapped_column(value_enum(Verdict))
     refusal: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """Why it could not be made: a `code`, and what a sentence needs to name."""
@@ -153,6 +156,15 @@ class Comparison(Leased, Base):
     champion: Mapped[ModelVersion] = relationship(foreign_keys=champion_id)
     plan: Mapped[ChangePlan] = relationship()
     requested_by: Mapped[User | None] = relationship()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the readings that are left take if they take as long as those that are done;
+        None where nothing tells."""
+        if self.started_at is None or not self.progress:
+            return None
+        read, of = self.progress["read"], self.progress["of"]
+        return (now() - self.started_at).total_seconds() * (of - read) / read
 
 
 class Decision(enum.StrEnum):
@@ -187,7 +199,8 @@ _DECISION_TONES = {
 
 
 class PromotionRequest(Base):
-    """Somebody asks that a candidate which passed serve; somebody else decides."""
+    """Somebody asks that a candidate which passed serve; somebody else decides, or two others do.
+    Where the plan asks for two, the first of them is noted, and the second one decides."""
 
     __tablename__ = "promotion_requests"
     __table_args__ = (
@@ -198,6 +211,16 @@ class PromotionRequest(Base):
             "decision IS NULL OR decision <> 'approved'"
             " OR (decided_by_id IS NOT NULL AND decided_by_id <> requested_by_id)",
             name="approved_by_another",
+        ),
+        CheckConstraint(
+            "(first_approved_by_id IS NULL) = (first_approved_at IS NULL)",
+            name="first_approved_at_when_approved",
+        ),
+        CheckConstraint(
+            "first_approved_by_id IS NULL OR (first_approved_by_id <> requested_by_id"
+            " AND (decision IS NULL OR decision <> 'approved'"
+            " OR first_approved_by_id <> decided_by_id))",
+            name="first_approved_by_another",
         ),
         CheckConstraint("reason <> ''", name="reason_given"),
         Index(
@@ -215,6 +238,9 @@ class PromotionRequest(Base):
     reason: Mapped[str] = mapped_column(Text)
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     requested_at: Mapped[dt.datetime]
+    first_approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    """Who approved first where it takes two; None where one is enough."""
+    first_approved_at: Mapped[dt.datetime | None]
     decision: Mapped[Decision | None] = mapped_column(value_enum(Decision))
     decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     decided_at: Mapped[dt.datetime | None]
@@ -222,4 +248,24 @@ class PromotionRequest(Base):
     reading_task: Mapped[ReadingTask] = relationship()
     comparison: Mapped[Comparison] = relationship()
     requested_by: Mapped[User] = relationship(foreign_keys=requested_by_id)
+    first_approved_by: Mapped[User | None] = relationship(foreign_keys=first_approved_by_id)
     decided_by: Mapped[User | None] = relationship(foreign_keys=decided_by_id)
+
+    @property
+    def plan(self) -> Plan:
+        """The one that its comparison was asked for with."""
+        return self.comparison.plan.plan
+
+    @property
+    def missing_count(self) -> int:
+        """How many have still to approve."""
+        return self.plan.approvals_needed - (self.first_approved_by_id is not None)
+
+    def hindrance(self, user: User) -> str | None:
+        """Why somebody whose role lets them approve models may not approve this, in a code; None
+        if they may."""
+        if user.id == self.requested_by_id:
+            return "own_request"
+        if not self.plan.lets_approve(user.username):
+            return "not_named"
+        return "approved_already" if user.id == self.first_approved_by_id else None

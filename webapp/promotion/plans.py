@@ -1,5 +1,6 @@
-"""A change plan: what may change about the model of a reading task, and what a candidate has to
-show first. It is a small document, decided on before there is a candidate, and kept in versions.
+"""A change plan: what may change about the model of a reading task, what a candidate has to show
+first, and who lets it serve then. It is a small document, decided on before there is a candidate,
+and kept in versions.
 
 The idea is the predetermined change control plan of the FDA's guidance for AI-enabled device
 software (December 2024), made executable.
@@ -39,6 +40,9 @@ SUBGROUPS = {
     "source": _l("Source of the images"),
 }
 
+LISTS = ("may_change", "subgroups", "approvers")
+"""Parts of a plan that hold several values."""
+
 DISCORDANT_SHARE = 0.1
 """Of the subjects on whom two models of a kind disagree, where nothing is known yet: the champion
 and a retrained one differ on fewer."""
@@ -68,21 +72,29 @@ class Plan:
     """Of the median times that an image takes, on the same machine in turns."""
     size_mb_max: float = 500.0
     """Of the bundle, in millions of bytes."""
+    approvals_needed: int = 1
+    """How many people have to approve, 1 or 2; who asked is never one of them."""
+    approvers: tuple[str, ...] = ()
+    """Who may, by their user names, as long as their role lets them; empty: anybody whose role
+    does."""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """What `document` wrote."""
+        """What `document` wrote; what it does not name yet is as it was before it could be."""
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in document.items() if name in known}
-        for name in ("may_change", "subgroups"):
-            values[name] = tuple(values[name])
-        return cls(**values)
+        lists = {name: tuple(values[name]) for name in LISTS if name in values}
+        return cls(**values | lists)
 
     @property
     def document(self) -> dict[str, Any]:
         """The plan as JSON keeps it."""
         plain = asdict(self)
-        return plain | {name: list(plain[name]) for name in ("may_change", "subgroups")}
+        return plain | {name: list(plain[name]) for name in LISTS}
+
+    def lets_approve(self, username: str) -> bool:
+        """Whether somebody whose role lets them approve models may do so by this plan."""
+        return not self.approvers or username in self.approvers
 
 
 def expected_half_width(subject_count: int, discordant_share: float = DISCORDANT_SHARE) -> float:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
 from sqlalchemy.orm import aliased, defer, joinedload
 
 from webapp.accounts.models import User
+from webapp.accounts.queries import users_who_may
 from webapp.assessments.models import Assessment, Purpose, State
 from webapp.cases.models import Case, Patient
 from webapp.cases.queries import visible_site_ids
@@ -16,6 +17,7 @@ from webapp.catalogue.models import Finding, ReadingTask
 from webapp.datasets.queries import locked_test
 from webapp.db import db, now
 from webapp.errors import NotFound
+from webapp.permissions import Permission
 from webapp.promotion.models import ChangePlan, Comparison, PromotionRequest
 from webapp.promotion.plans import Plan
 from webapp.registry import queries as registry
@@ -110,6 +112,8 @@ class Standing:
     candidates: Sequence[Candidate]
     request: PromotionRequest | None
     """That nobody has decided on."""
+    to_approve: Sequence[User]
+    """Who may still approve it."""
     plan: ChangePlan
 
 
@@ -118,6 +122,7 @@ def standing(reading_task: ReadingTask) -> Standing:
     lines = registry.ledger(reading_task.id)
     serving = registry.champion(reading_task.id)
     comparisons = latest_comparisons(reading_task.id)
+    request = open_request(reading_task.id)
     return Standing(
         reading_task=reading_task,
         line=lines[0] if lines else None,
@@ -128,7 +133,8 @@ def standing(reading_task: ReadingTask) -> Standing:
             for version in registry.versions_of(reading_task.id)
             if version.may_serve and not (serving and version.id == serving.id)
         ],
-        request=open_request(reading_task.id),
+        request=request,
+        to_approve=to_approve(request) if request else (),
         plan=plan_in_force(reading_task.id),
     )
 
@@ -208,6 +214,23 @@ def open_request(reading_task_id: int) -> PromotionRequest | None:
             PromotionRequest.decision.is_(None),
         )
     ).one_or_none()
+
+
+def approvers(plan: Plan) -> Sequence[User]:
+    """Who may approve by a plan today, whoever asks."""
+    may = users_who_may(Permission.APPROVE_MODELS)
+    return [user for user in may if plan.lets_approve(user.username)]
+
+
+def no_longer_approvers(plan: Plan) -> Sequence[str]:
+    """The user names of those whom a plan names and who may not approve models any more."""
+    able = {user.username for user in approvers(plan)}
+    return [username for username in plan.approvers if username not in able]
+
+
+def to_approve(request: PromotionRequest) -> Sequence[User]:
+    """Who may still approve a request."""
+    return [user for user in approvers(request.plan) if request.hindrance(user) is None]
 
 
 def requests_of(comparison: Comparison) -> Sequence[PromotionRequest]:

@@ -88,7 +88,8 @@ def change_plan(
     the same.
 
     Raises:
-        Conflict: `plan_changed`: the `latest` version is another one.
+        Conflict: `plan_changed`: the `latest` version is another one; `too_few_approvers`: of those
+            whom it names, fewer may approve models than have to.
     """
     with transaction():
         registry.lock_parts(reading_task_id=reading_task.id)
@@ -97,6 +98,8 @@ def change_plan(
             raise Conflict("plan_changed", latest=former)
         if former.plan == plan:
             return None
+        if plan.approvers and len(queries.approvers(plan)) < plan.approvals_needed:
+            raise Conflict("too_few_approvers")
         former = _kept(former)
         latest = ChangePlan(
             reading_task_id=reading_task.id,
@@ -108,16 +111,15 @@ def change_plan(
         )
         db.session.add(latest)
         db.session.flush()
-        changed = sorted(
-            name for name, value in plan.document.items() if former.document.get(name) != value
-        )
+        before = former.plan.document
+        changed = sorted(name for name, value in plan.document.items() if before[name] != value)
         audit.record(
             actor=actor,
             action="plan.changed",
             subject=latest,
             reading_task=reading_task.code,
             version=latest.version,
-            former={name: former.document.get(name) for name in changed},
+            former={name: before[name] for name in changed},
             new={name: plan.document[name] for name in changed},
             reason=reason,
         )
@@ -169,6 +171,7 @@ def claim(*, worker: str, lease_seconds: int) -> Claim | None:
         ).one_or_none()
         if comparison is None:
             return None
+        comparison.progress = None
         token = leases.take(Comparison, [comparison.id], worker=worker, lease_seconds=lease_seconds)
         return Claim(
             comparison_id=comparison.id,
@@ -177,6 +180,14 @@ def claim(*, worker: str, lease_seconds: int) -> Claim | None:
             champion_sha256=comparison.champion.bundle_sha256,
             candidate_sha256=comparison.candidate.bundle_sha256,
         )
+
+
+def note(*, claim: Claim, read_count: int, to_read_count: int) -> None:
+    """Keep how far a claim is, for its page; of one that was lost nothing is kept."""
+    with transaction():
+        comparison = KIND.held(claim.comparison_id, claim.lease_token)
+        if comparison is not None:
+            comparison.progress = {"read": read_count, "of": to_read_count}
 
 
 def complete(*, claim: Claim, outcome: Proof | Refusal) -> bool:
@@ -234,21 +245,28 @@ def request_promotion(*, actor: User, comparison: Comparison, reason: str) -> Pr
     return request
 
 
-def approve(*, actor: User, request: PromotionRequest) -> Promotion:
-    """Let the candidate of a request serve: at once, for every case that is sent from now on.
+def approve(*, actor: User, request: PromotionRequest) -> Promotion | None:
+    """Let the candidate of a request serve: at once, for every case that is sent from now on. None
+    if the plan asks for a second person's approval beside this one, for which it waits.
 
     Raises:
         Forbidden: the actor may not approve models.
-        Conflict: `own_request`: it takes a second person; `decided`: somebody has decided on it;
-            `outdated`: another version serves, or another plan holds, than it was compared by.
+        Conflict: `decided`: somebody has decided on it; `own_request`: it takes a second person;
+            `not_named`: the plan names others; `approved_already`: the actor has; `outdated`:
+            another version serves, or another plan holds, than it was compared by.
     """
     if not actor.can(Permission.APPROVE_MODELS):
         raise Forbidden(Permission.APPROVE_MODELS)
-    if request.requested_by_id == actor.id:
-        raise Conflict("own_request")
     with transaction():
         _hold_open(request)
+        if hindrance := request.hindrance(actor):
+            raise Conflict(hindrance)
         _check_proven(request.comparison)
+        if request.missing_count > 1:
+            request.first_approved_by_id, request.first_approved_at = actor.id, now()
+            db.session.flush()
+            _record_request("approved", request, actor)
+            return None
         version = request.comparison.candidate
         _decide(request, Decision.APPROVED, actor)
         registry.take_part(version=version, alias=Alias.SHADOW)
@@ -258,6 +276,7 @@ def approve(*, actor: User, request: PromotionRequest) -> Promotion:
             model_version=version,
             comparison_id=request.comparison_id,
             requested_by_id=request.requested_by_id,
+            first_approved_by_id=request.first_approved_by_id,
             approved_by_id=actor.id,
             reason=request.reason,
         )

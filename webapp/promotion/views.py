@@ -21,7 +21,7 @@ from webapp.registry.queries import get_version, ledger
 from webapp.rendering import fragment
 
 blueprint = Blueprint("promotion", __name__)
-for words in (wording.check_label, wording.check_value, wording.signed_points):
+for words in (wording.check_label, wording.check_value, wording.refused, wording.signed_points):
     blueprint.add_app_template_filter(words)
 
 
@@ -154,14 +154,17 @@ def request_promotion(comparison_id: int) -> ResponseReturnValue:
 @blueprint.post("/promotion-requests/<int:request_id>/approve")
 @require(Permission.APPROVE_MODELS)
 def approve(request_id: int) -> ResponseReturnValue:
-    """Let the candidate of a request serve."""
+    """Let the candidate of a request serve, or be the first of two who do."""
     asked = queries.get_request(request_id)
     try:
         line = services.approve(actor=signed_in_user(), request=asked)
     except Conflict as conflict:
         flash(wording.refusal(conflict), "danger")
         return _standing_page(asked.reading_task), conflict.status
-    said = _("Version %(version)s serves from now on.", version=line.model_version.version)
+    if line is None:
+        said = _("Approved. It serves once one more person has approved it.")
+    else:
+        said = _("Version %(version)s serves from now on.", version=line.model_version.version)
     flash(said, "good")
     return _to(asked.reading_task)
 
@@ -258,6 +261,7 @@ def _plan_page(task: ReadingTask, form: PlanForm) -> str:
         form=form,
         in_force=in_force,
         versions=queries.plans(task.id),
+        no_longer=queries.no_longer_approvers(in_force.plan),
         resolution=_resolution(task, in_force),
     )
 

@@ -40,6 +40,12 @@ _REFUSALS = {
     "requested": _l("A request for this reading task is open. Decide on it first."),
     "decided": _l("Somebody has decided on this request."),
     "own_request": _l("You asked for this yourself: it takes a second person to approve it."),
+    "not_named": _l("The plan for changes names others who approve."),
+    "approved_already": _l("You have approved this. It takes one more person."),
+    "too_few_approvers": _l(
+        "Fewer people are named who may approve models than have to approve: nothing could ever"
+        " serve."
+    ),
     "changed": _l("Another version serves by now. Nothing was changed."),
     "nothing_before": _l("No version served before this one."),
     "plan_changed": _l(
@@ -51,7 +57,12 @@ _REFUSALS = {
 
 def refusal(conflict: Conflict) -> str:
     """Why something was not done."""
-    return str(_REFUSALS[conflict.reason])
+    return refused(conflict.reason)
+
+
+def refused(reason: str) -> str:
+    """The same of a code."""
+    return str(_REFUSALS[reason])
 
 
 def check_label(check: Mapping[str, Any], findings: Mapping[str, str]) -> str:

@@ -126,6 +126,12 @@ class Promotion(Base):
             " AND requested_by_id <> approved_by_id)",
             name="promotion_by_two",
         ),
+        CheckConstraint(
+            "first_approved_by_id IS NULL OR (kind = 'promotion'"
+            " AND first_approved_by_id <> requested_by_id"
+            " AND first_approved_by_id <> approved_by_id)",
+            name="first_approved_by_a_third",
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -137,6 +143,8 @@ class Promotion(Base):
     requested_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     """None: the installation itself, or the command line."""
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    first_approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    """Who approved before, where it took two; None where one was enough."""
     comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"))
     """What proved it."""
     reason: Mapped[str] = mapped_column(Text)
@@ -147,6 +155,12 @@ class Promotion(Base):
     former: Mapped[ModelVersion | None] = relationship(foreign_keys=former_id)
     requested_by: Mapped[User | None] = relationship(foreign_keys=requested_by_id)
     approved_by: Mapped[User | None] = relationship(foreign_keys=approved_by_id)
+    first_approved_by: Mapped[User | None] = relationship(foreign_keys=first_approved_by_id)
+
+    @property
+    def approvers(self) -> list[User]:
+        """Who approved, in order."""
+        return [user for user in (self.first_approved_by, self.approved_by) if user]
 
 
 class Sample(Base):

@@ -103,7 +103,11 @@ def ledger(reading_task_id: int | None = None) -> Sequence[Promotion]:
     lines = select(Promotion).order_by(Promotion.id.desc())
     if reading_task_id is not None:
         lines = lines.where(Promotion.reading_task_id == reading_task_id)
-    people = joinedload(Promotion.requested_by), joinedload(Promotion.approved_by)
+    people = (
+        joinedload(Promotion.requested_by),
+        joinedload(Promotion.first_approved_by),
+        joinedload(Promotion.approved_by),
+    )
     versions = joinedload(Promotion.model_version), joinedload(Promotion.former)
     return db.session.scalars(lines.options(*people, *versions)).all()
 

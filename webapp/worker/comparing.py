@@ -62,8 +62,12 @@ def _outcome(claim: Claim) -> Proof | Refusal:
             {"missing_count": error.missing_count, "datasets": list(error.datasets)},
         )
     champion, candidate = map(predictors.get, (claim.champion_sha256, claim.candidate_sha256))
+
+    def heard(read_count: int, to_read_count: int) -> None:
+        services.note(claim=claim, read_count=read_count, to_read_count=to_read_count)
+
     try:
-        proof = prove(champion, candidate, manifest)
+        proof = prove(champion, candidate, manifest, heard=heard)
     except EvaluationError as error:
         return Refusal("not_comparable", {"sentence": str(error)})
     return Proof(
