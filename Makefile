@@ -86,7 +86,7 @@ $(VENV)/run.installed: requirements.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/test.installed: tests/requirements.txt $(VENV)/run.installed
+$(VENV)/test.installed: tests/requirements.txt requirements-s3.txt $(VENV)/run.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 

@@ -12,6 +12,8 @@ from typing import Any
 from ml.jsonfile import write_json
 
 FILE = "progress.json"
+STOP = "stop"
+"""A file of this name in a run's folder asks it to end after the epoch that it is at."""
 
 
 class Stage(enum.StrEnum):

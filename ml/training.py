@@ -42,6 +42,7 @@ from ml.metadata import encoding
 from ml.metrics import auc
 from ml.networks import Reader, build_network, freeze
 from ml.parts import Batch, EvaluationBatches, Part, TrainBatches, derived_seed
+from ml.progress import STOP
 from ml.reader import CorrectedReader
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
@@ -316,7 +317,7 @@ def _trainer(recipe: Recipe, run: Path, machine: Machine, accumulate: int) -> li
         Patience(monitor, mode=mode, patience=settings.patience_epochs),
         EpochTable(run, monitor),
         ProgressFile(run),
-        StopRequest(run / "stop"),
+        StopRequest(run / STOP),
         TQDMProgressBar(refresh_rate=10),
     ]
     if settings.ema_decay:

@@ -88,10 +88,17 @@ def lock(task: ReadingTask, parts: Mapping[str, str], subjects: Mapping[str, str
 
 
 def drawn_snapshot(folder: Path, labels: Sequence[str], count: int = 24) -> Snapshot:
-    """A snapshot of a registered set of drawn blood cells, so many of each label. Some are locked
-    away, in the folder that the settings name for it."""
+    """A snapshot of a registered set of `drawn_cells`."""
     task = reading_task_by_code("blood-cell")
     assert task
+    dataset = register(task, drawn_cells(folder, labels, count))
+    assert dataset.is_registered, dataset.problems
+    return services.freeze(actor=None, reading_task=task, dataset=dataset)
+
+
+def drawn_cells(folder: Path, labels: Sequence[str], count: int = 24) -> Path:
+    """A packed folder of drawn blood cells, so many of each label. Some are locked away, in the
+    folder that the settings name for it."""
     lines = rows(labels, count)
     parts = {"test": slice(0, 4), "tune": slice(4, 10)}
     locked = [
@@ -102,9 +109,7 @@ def drawn_snapshot(folder: Path, labels: Sequence[str], count: int = 24) -> Snap
     ]
     home = current_settings().locked_tests_dir
     (home / "blood-cell.csv").write_text("\n".join(["sha256,subject,part", *locked, ""]))
-    dataset = register(task, write(folder, lines))
-    assert dataset.is_registered, dataset.problems
-    return services.freeze(actor=None, reading_task=task, dataset=dataset)
+    return write(folder, lines)
 
 
 def sha256(data: bytes) -> str:

@@ -15,7 +15,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -76,15 +76,16 @@ def back_up(file: Path) -> dict[str, int]:
                     raise BackupError("Bring the database up to date first: flask db upgrade")
                 _add(archive, MANIFEST, json.dumps({"format": FORMAT, "revision": revision}))
                 _add_files(archive, settings)
+                datasets_in_store = _datasets_in_store(connection)
                 row_counts = {
                     table.name: _add_rows(archive, connection, table)
                     for table in db.metadata.sorted_tables
                 }
             for sha256 in storage.hashes():
                 with suppress(NotFound):  # the archive of an import that was checked meanwhile
-                    _add(archive, f"{BLOBS}/{sha256}", storage.get(sha256))
+                    _add_blob(archive, sha256, file.parent)
             _add_folder(archive, BUNDLES, settings.bundles_dir)
-            _add_folder(archive, DATASETS, settings.datasets_dir)
+            _add_folder(archive, DATASETS, settings.datasets_dir, but=datasets_in_store)
             _add(archive, END, json.dumps(row_counts))  # nothing was cut off
         with open(draft, "rb") as written:
             os.fsync(written.fileno())
@@ -142,10 +143,14 @@ def _restore(archive: tarfile.TarFile) -> None:
 
 def _keep(settings: Settings, name: PurePosixPath, content: IO[bytes]) -> None:
     if name.parts[0] == BLOBS:
-        data = content.read()
-        if hashlib.sha256(data).hexdigest() != name.name:
-            raise BackupError(f"The image {name.name} is damaged.")
-        storage.put(data)
+        with tempfile.TemporaryDirectory(dir=settings.instance_dir, prefix=".") as folder:
+            blob = Path(folder) / "blob"
+            with blob.open("w+b") as file:
+                shutil.copyfileobj(content, file)
+                file.seek(0)
+                if hashlib.file_digest(file, "sha256").hexdigest() != name.name:
+                    raise BackupError(f"The image {name.name} is damaged.")
+            storage.put_file(blob)
         return
     target = settings.instance_dir / name
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -268,10 +273,29 @@ def _add_files(archive: tarfile.TarFile, settings: Settings) -> None:
         _add(archive, ANCHORS, settings.audit_anchors.read_bytes())
 
 
-def _add_folder(archive: tarfile.TarFile, name: str, folder: Path) -> None:
+def _datasets_in_store(connection: Connection) -> frozenset[str]:
+    """The folders of data sets that are among the blobs too: once is enough."""
+    table = db.metadata.tables["datasets"]
+    in_store = select(table.c.content_sha256).where(table.c.pictures_sha256.is_not(None))
+    return frozenset(connection.scalars(in_store))
+
+
+def _add_blob(archive: tarfile.TarFile, sha256: str, folder: Path) -> None:
+    """With large ones on the disk meanwhile: what a backup holds was whole when it was read."""
+    with tempfile.SpooledTemporaryFile(max_size=storage.LARGE_BYTES, dir=str(folder)) as content:
+        for piece in storage.pieces(sha256):
+            content.write(piece)
+        _add_file(archive, f"{BLOBS}/{sha256}", content)
+
+
+def _add_folder(
+    archive: tarfile.TarFile, name: str, folder: Path, *, but: Collection[str] = ()
+) -> None:
     for path in _files(folder):
-        with path.open("rb") as content:  # of data sets gigabytes
-            _add_file(archive, f"{name}/{path.relative_to(folder).as_posix()}", content)
+        place = path.relative_to(folder)
+        if place.parts[0] not in but:
+            with path.open("rb") as content:  # of data sets gigabytes
+                _add_file(archive, f"{name}/{place.as_posix()}", content)
 
 
 def _files(folder: Path) -> Iterator[Path]:

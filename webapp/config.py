@@ -1,5 +1,6 @@
 """Settings, read once from the environment."""
 
+import importlib.util
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
@@ -172,6 +173,8 @@ class Settings:
         if self.database_url.startswith("postgresql") and not self.audit_key:
             # Made and kept, each machine would have its own, and break the record of the others.
             problems["AUDIT_KEY"] = "must be set, alike on every machine, with a database server"
+        if self.storage_url.startswith("s3:") and importlib.util.find_spec("s3fs") is None:
+            problems["STORAGE_URL"] = "needs more packages: pip install -r requirements-s3.txt"
         return problems
 
     @property

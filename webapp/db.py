@@ -134,15 +134,18 @@ class Lock(enum.IntEnum):
     SIGN_IN = 2
     CHANGE_ADMINISTRATORS = 3
     CATALOGUE = 4
+    BLOBS = 5
 
 
-def hold(lock: Lock) -> None:
-    """Wait for other holders, and hold the lock to the end of the open `transaction()`.
+def hold(lock: Lock, *, shared: bool = False) -> None:
+    """Wait for other holders, and hold the lock to the end of the open `transaction()`. Those that
+    hold it `shared` do so side by side.
 
     On SQLite a transaction() is alone from its start.
     """
     if db.session.connection().dialect.name == "postgresql":
-        db.session.execute(select(func.pg_advisory_xact_lock(lock)))
+        wait = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        db.session.execute(select(wait(lock)))
 
 
 def on_commit(callback: Callable[[], object]) -> None:

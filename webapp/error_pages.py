@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response as AnyResponse
 
+from webapp import storage
 from webapp.db import db
 from webapp.errors import DomainError, Throttled
 
@@ -68,6 +69,10 @@ _API_SENTENCES = {
 _CSRF_SENTENCE = _l(
     "The page was open for too long, or you signed in again since. Load it again and send it anew."
 )
+_STORE_AWAY = _l(
+    "The store of images does not answer just now, so nothing could be kept or shown. Try again in"
+    " a moment; if it goes on, tell your administrator."
+)
 _NOT_SENT = _l("Your case was not sent, because you were signed out. Sign in and send it again.")
 _NOT_SENT_AND_BACK = _l(
     "Your case was not sent, because you were signed out meanwhile. Send it again."
@@ -77,6 +82,7 @@ _NOT_SENT_AND_BACK = _l(
 def init_app(app: Flask) -> None:
     """Answer refusals and failures with words of our own; never with an exception's."""
     app.register_error_handler(DomainError, _refused)
+    app.register_error_handler(storage.Away, _store_away)
     app.register_error_handler(HTTPException, _http_error)
 
 
@@ -133,6 +139,12 @@ def _refused(error: DomainError) -> Response:
     if isinstance(error, Throttled):
         response.headers["Retry-After"] = str(error.facts["retry_after_seconds"])
     return response
+
+
+def _store_away(error: storage.Away) -> Response:
+    db.session.rollback()
+    log.error("request %s failed, the store is away: %s", g.get("request_id", ""), error)
+    return _answer(503, str(_STORE_AWAY))
 
 
 def _http_error(error: HTTPException) -> AnyResponse:

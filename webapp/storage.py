@@ -7,20 +7,36 @@ it once.
 import hashlib
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import fsspec
 from flask import Flask, current_app
+from fsspec.config import conf
+from fsspec.utils import get_protocol
 
-from webapp.config import InvalidSettings, Settings
+from webapp.config import Settings
+from webapp.db import Lock
+from webapp.db import hold as hold_lock
 from webapp.errors import NotFound
+
+LARGE_BYTES = 32 * 2**20
+"""What is larger is never in memory as a whole: so much of it is read, or sent, at once."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL = "blob_url"
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "use_listings_cache": False,  # others write there too
+        # What does not answer is said so within seconds: somebody waits for their upload.
+        "config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 2}},
+    }
+}
 
 
 class CorruptBlob(Exception):
@@ -31,34 +47,65 @@ class CorruptBlob(Exception):
         super().__init__(f"the stored bytes of {sha256} do not match their hash")
 
 
-def init_app(app: Flask) -> None:
-    """Find the store of this installation.
+class Away(OSError):
+    """The store does not do what it is asked: it does not answer, refuses, or has no room left.
 
-    Raises:
-        InvalidSettings: the store cannot be reached with the packages that are installed.
+    It is an error of a disk's kind, whatever the client of an object store calls it.
     """
+
+
+class Gone(Exception):
+    """A blob that is to be named was removed since it was put: it has to be put again."""
+
+    def __init__(self, sha256: str) -> None:
+        self.sha256 = sha256
+        super().__init__(f"{sha256} was removed meanwhile")
+
+
+def init_app(app: Flask) -> None:
+    """Note where the store of this installation is; it is not asked yet."""
     settings: Settings = app.config["FIRSTLOOK"]
     app.extensions[_URL] = settings.blob_url
-    try:
-        fsspec.core.url_to_fs(settings.blob_url)
-    except ImportError as error:
-        raise InvalidSettings({"STORAGE_URL": f"needs another package: {error}"}) from error
 
 
 def put(data: bytes) -> str:
-    """Store `data` and return its SHA-256; once this returns, the bytes survive a power cut."""
+    """Store `data` and return its SHA-256; once this returns, the bytes survive a power cut.
+
+    Raises:
+        Away: it cannot be stored now.
+        CorruptBlob: what the store has of it is something else.
+    """
     sha256 = hashlib.sha256(data).hexdigest()
-    try:
+    with suppress(NotFound, CorruptBlob):
         get(sha256)
         return sha256
-    except (NotFound, CorruptBlob):
-        pass
     files, path = _locate(sha256)
-    if _is_local(files):
-        _write_atomically(Path(path), data)
-    else:
-        files.pipe_file(path, data)
+    with _asking(), _missing_is_away():
+        if _is_local(files):
+            _write_atomically(Path(path), data)
+        else:
+            files.pipe_file(path, data)
     get(sha256)
+    return sha256
+
+
+def put_file(source: Path) -> str:
+    """As `put`, a file that may be larger than memory. Nobody may change it afterwards: on the disk
+    of the store it is not copied, but gets a second name."""
+    if source.stat().st_size <= LARGE_BYTES:
+        return put(source.read_bytes())
+    with source.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    with suppress(NotFound, CorruptBlob):
+        _verify(sha256)
+        return sha256
+    files, path = _locate(sha256)
+    with _asking(), _missing_is_away():
+        if _is_local(files):
+            _link_or_copy(source, Path(path))
+        else:
+            _send(files, source, path)
+    _verify(sha256)
     return sha256
 
 
@@ -68,10 +115,12 @@ def get(sha256: str) -> bytes:
     Raises:
         NotFound: nothing is stored under it.
         CorruptBlob: what is stored under it has another hash.
+        Away: the store cannot be asked.
     """
     files, path = _locate(sha256)
     try:
-        data: bytes = files.cat_file(path)
+        with _asking():
+            data: bytes = files.cat_file(path)
     except FileNotFoundError as error:
         raise NotFound("blob", sha256=sha256) from error
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -79,20 +128,128 @@ def get(sha256: str) -> bytes:
     return data
 
 
+def pieces(sha256: str) -> Iterator[bytes]:
+    """As `get`, of what may be larger than memory, a piece after the other. That it is corrupt is
+    known after the last one: whatever was made of the others has to be dropped then."""
+    files, path = _locate(sha256)
+    digest = hashlib.sha256()
+    try:
+        with _asking(), files.open(path, "rb", block_size=LARGE_BYTES) as content:
+            while piece := content.read(LARGE_BYTES):
+                digest.update(piece)
+                yield piece
+    except FileNotFoundError as error:
+        raise NotFound("blob", sha256=sha256) from error
+    if digest.hexdigest() != sha256:
+        raise CorruptBlob(sha256)
+
+
+def fetch(sha256: str, target: Path) -> None:
+    """Write what is stored under a hash to a file. Raises as `get`; then there is no whole file."""
+    with target.open("wb") as file:
+        for piece in pieces(sha256):
+            file.write(piece)
+
+
+def size_bytes(sha256: str) -> int:
+    """How large a blob is.
+
+    Raises:
+        NotFound, Away: as `get`.
+    """
+    files, path = _locate(sha256)
+    try:
+        with _asking():
+            return int(files.info(path)["size"])
+    except FileNotFoundError as error:
+        raise NotFound("blob", sha256=sha256) from error
+
+
 def hashes() -> Iterator[str]:
     """The SHA-256 of every blob that is stored."""
     files, root = _store()
-    for path in files.find(root):
+    with _asking():
+        found = files.find(root)
+    for path in found:
         name = path.rpartition("/")[2]
         if _SHA256.fullmatch(name):
             yield name
 
 
 def remove(sha256: str) -> None:
-    """Forget a blob that nothing else can name; one that is not there is forgotten already."""
+    """Forget a blob that nothing else can name; one that is not there is forgotten already.
+
+    Raises:
+        Away: it may be there still.
+    """
     files, path = _locate(sha256)
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError), _asking():
         files.rm_file(path)
+
+
+# Who names a blob and who removes one must not miss each other: bytes are put before the
+# transaction that names them, and nothing names them until its end.
+
+
+def hold(sha256s: Iterable[str]) -> None:
+    """Keep blobs from being removed to the end of the open `transaction()`, which names them: who
+    removes any waits for it, and sees what it wrote.
+
+    Raises:
+        Gone: one was removed before, though it has been put.
+        Away: the store cannot be asked.
+    """
+    hold_lock(Lock.BLOBS, shared=True)
+    for sha256 in sha256s:
+        try:
+            size_bytes(sha256)
+        except NotFound as error:
+            raise Gone(sha256) from error
+
+
+def hold_all() -> None:
+    """Wait for every transaction that names blobs, and have the next ones wait for the end of the
+    open one: what nothing names by now can be removed in it."""
+    hold_lock(Lock.BLOBS)
+
+
+# How the store is asked.
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Have whatever keeps the store from doing what it is asked be `Away`, but for that a blob is
+    not there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if _is_no_bucket(error):
+            raise Away(str(error)) from error
+        raise
+    except OSError as error:
+        raise Away(*(error.args[:2] or [type(error).__name__])) from error
+    except Exception as error:  # clients of object stores have kinds of errors of their own
+        raise Away(f"{type(error).__name__}: {error}") from error
+
+
+def _is_no_bucket(error: FileNotFoundError) -> bool:
+    """Not the blob is missing but all of the store, as S3 tells them apart."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return bool(response.get("Error", {}).get("Code") == "NoSuchBucket")
+
+
+@contextmanager
+def _missing_is_away() -> Iterator[None]:
+    """Where a blob is written, that something is not there means the store itself."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Away(*error.args[:2]) from error
+
+
+def _verify(sha256: str) -> None:
+    for _ in pieces(sha256):
+        pass
 
 
 def _locate(sha256: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -104,7 +261,11 @@ def _locate(sha256: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def _store() -> tuple[fsspec.AbstractFileSystem, str]:
     # Opened at each use, since a connection must not cross a fork; fsspec keeps one a process.
-    files, root = fsspec.core.url_to_fs(current_app.extensions[_URL])
+    url = current_app.extensions[_URL]
+    protocol = get_protocol(url)
+    # What the environment says of a client (FSSPEC_S3_...) comes before what we say.
+    options = _OPTIONS.get(protocol, {}) | conf.get(protocol, {})
+    files, root = fsspec.core.url_to_fs(url, **options)
     if _is_local(files):
         root = unquote(root)
     return files, root.rstrip("/")
@@ -114,18 +275,53 @@ def _is_local(files: fsspec.AbstractFileSystem) -> bool:
     return "file" in files.protocol
 
 
+def _send(files: fsspec.AbstractFileSystem, source: Path, path: str) -> None:
+    """Send a large file in parts; it appears whole or not at all."""
+    file = files.open(path, "wb", block_size=LARGE_BYTES, autocommit=False)
+    try:
+        with source.open("rb") as content:
+            shutil.copyfileobj(content, file, LARGE_BYTES)
+        file.close()
+    except BaseException:
+        file.discard()
+        file.closed = True  # else it would be sent once more when it is collected
+        raise
+    file.commit()
+
+
 def _write_atomically(path: Path, data: bytes) -> None:
     """Write a file that is there whole or not at all, whatever is killed meanwhile."""
-    _make_private_dir(path.parent)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
+    with _draft(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link_or_copy(source: Path, path: Path) -> None:
+    """Give a file a second name where its disk allows it, else copy it, whole or not at all."""
+    with _draft(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.chmod(0o600)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """A file of mode 0600 that is in its place once nothing failed."""
+    _make_private_dir(path.parent)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_dir(path.parent)
 

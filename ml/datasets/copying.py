@@ -110,7 +110,8 @@ def copy(manifest: Manifest, folder: Path, *, codes: Collection[str], multi_labe
                 intake.refuse("unreadable", record.file)
                 continue
             if intake.take(record, seen):
-                archive.writestr(_name(seen), data)
+                # Without the moment: the same pictures are the same archive.
+                archive.writestr(zipfile.ZipInfo(_name(seen)), data)
     records = [record for record, _ in intake.sound]
     pairs = twins(records, [seen for _, seen in intake.sound]) if records else []
     packed.write_manifest(folder / packed.MANIFEST, records)

@@ -12,15 +12,19 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from tests import clinic
+from ml.datasets import packed
+from tests import clinic, datasets
 from tests.conftest import People
 from webapp import audit, backup, storage
 from webapp.accounts.models import User
 from webapp.backup import BackupError
 from webapp.cases.models import Patient
+from webapp.catalogue.models import ReadingTask
 from webapp.config import Settings
 from webapp.core import create_core
+from webapp.datasets.models import Dataset
 from webapp.db import db
+from webapp.worker import sharing
 
 
 @pytest.fixture
@@ -65,6 +69,26 @@ def rows() -> dict[str, list[Any]]:
     }
     found["audit_events"] = [row for row in found["audit_events"] if "backup" not in row["action"]]
     return found
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_data_set_is_in_it_once(
+    core: Flask, file: Path, elsewhere: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "LARGE_BYTES", 500)  # nothing of it is in memory as a whole
+    with core.app_context():
+        task = db.session.scalars(sa.select(ReadingTask)).one()
+        folder = datasets.write(tmp_path / "drawn", datasets.rows(("calm", "watch")))
+        name = datasets.register(task, folder).content_sha256 or ""
+        backup.back_up(tmp_path / "second.tar")
+    with tarfile.open(tmp_path / "second.tar") as archive:
+        members = archive.getnames()
+    assert f"blobs/{name}" in members
+    assert not any(member.startswith(f"datasets/{name}") for member in members)
+    with elsewhere.app_context():
+        assert backup.restore(tmp_path / "second.tar") == []
+        dataset = db.session.scalars(sa.select(Dataset)).one()
+        assert len(packed.read(sharing.fetched(dataset)).records) == 8
 
 
 def test_everything_comes_back(core: Flask, file: Path, elsewhere: Flask) -> None:

@@ -1,10 +1,15 @@
 """Data sets and snapshots: what is registered, what is locked away, what is frozen and learnt."""
 
 import csv
+import errno
 import io
+import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import Result
@@ -39,7 +44,7 @@ from webapp.reviews.queries import basis
 from webapp.reviews.services import Found, Verdict
 from webapp.training.models import Device, TrainingRun
 from webapp.training.queries import models_of_patient
-from webapp.worker import jobs, registering
+from webapp.worker import jobs, registering, sharing
 from webapp.worker.materialising import materialise
 from webapp.worker.testing import TestSetMissing, locked_manifest
 
@@ -183,7 +188,15 @@ def test_an_upload_is_forgotten_once_it_is_checked(task: ReadingTask, folder: Pa
     )
     dataset = datasets.register(task, upload, name="sent")
     assert dataset.standing is Standing.REGISTERED
-    assert list(storage.hashes()) == []
+    copy = {dataset.content_sha256, dataset.pictures_sha256}
+    assert set(storage.hashes()) == copy
+    home = current_settings().datasets_dir / (dataset.content_sha256 or "")
+    upload = services.Upload(
+        storage.put((home / "manifest.csv").read_bytes()),
+        storage.put((home / "images.zip").read_bytes()),
+    )
+    again = datasets.register(task, upload, name="a copy that was sent")
+    assert set(storage.hashes()) == copy | {again.content_sha256, again.pictures_sha256}
 
 
 @ONE_KIND
@@ -275,12 +288,109 @@ def test_the_locked_test_is_complete_or_says_what_is_missing(
     read = {datasets.sha256(manifest.read(record.file)) for record in manifest.records}
     assert read == set(hashes.values())
     home = current_settings().datasets_dir / (dataset.content_sha256 or "")
-    home.rename(home.with_name("elsewhere"))
+    shutil.rmtree(home)
+    assert locked_manifest(task.code).records == manifest.records  # out of the store
+    shutil.rmtree(home)
+    with transaction():
+        dataset.pictures_sha256 = None
     with pytest.raises(TestSetMissing) as elsewhere:
         locked_manifest(task.code)
     assert (elsewhere.value.missing_count, elsewhere.value.datasets) == (2, ("drawn",))
     with pytest.raises(NotFound):
         locked_manifest("nothing")
+
+
+# On other machines
+
+
+@ONE_KIND
+def test_a_data_set_is_fetched_once_whole_and_verified(
+    core: Flask, task: ReadingTask, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = datasets.register(task, folder)
+    home = current_settings().datasets_dir / (dataset.content_sha256 or "")
+    table = (home / "manifest.csv").read_bytes()
+    shutil.rmtree(home)
+    fetched: list[str] = []
+    fetch = storage.fetch
+
+    def slow(sha256: str, target: Path) -> None:
+        fetched.append(sha256)
+        time.sleep(0.05)
+        fetch(sha256, target)
+
+    def come(number: int) -> Path:
+        with core.app_context():
+            return sharing.fetched(queries.get_dataset(number))
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
+        patch.setattr(storage, "fetch", slow)
+        assert set(pool.map(come, [dataset.id] * 3)) == {home}
+    assert fetched == [dataset.content_sha256, dataset.pictures_sha256]
+    assert (home / "manifest.csv").read_bytes() == table
+    assert len(packed.read(home).read(sharing.records(dataset)[0].file)) > 100
+
+    shutil.rmtree(home)
+    files, path = storage._locate(dataset.pictures_sha256 or "")
+    files.pipe_file(path, b"something else")
+    with pytest.raises(storage.CorruptBlob):
+        sharing.fetched(dataset)
+    assert [entry.name for entry in home.parent.iterdir()] == []
+
+
+@ONE_KIND
+def test_a_data_set_that_the_disk_has_no_room_for_is_not_fetched(
+    task: ReadingTask, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = datasets.register(task, folder)
+    home = current_settings().datasets_dir / (dataset.content_sha256 or "")
+    shutil.rmtree(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing, "SPARE_BYTES", 10**18)
+        with pytest.raises(OSError, match="GB are free") as full:
+            sharing.fetched(dataset)
+    assert full.value.errno == errno.ENOSPC
+
+    def full_disk(_sha256: str, target: Path) -> None:
+        target.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage, "fetch", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        sharing.fetched(dataset)
+    assert [entry.name for entry in home.parent.iterdir()] == []
+
+
+@ONE_KIND
+def test_what_was_registered_before_the_store_had_data_sets_is_kept_there(
+    task: ReadingTask, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = datasets.register(task, folder)
+    pictures = dataset.pictures_sha256 or ""
+    for sha256 in list(storage.hashes()):
+        storage.remove(sha256)
+    with transaction():
+        dataset.pictures_sha256 = None
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "put", Mock(side_effect=storage.Away("nobody answers")))
+        jobs.administer()
+    assert dataset.pictures_sha256 is None
+    jobs.administer()
+    db.session.refresh(dataset)
+    assert dataset.pictures_sha256 == pictures
+    assert set(storage.hashes()) == {dataset.content_sha256, pictures}
+
+
+@ONE_KIND
+def test_the_same_pictures_are_the_same_archive(task: ReadingTask, folder: Path) -> None:
+    """Whoever registers them again, and when."""
+    first = datasets.register(task, folder)
+    home = current_settings().datasets_dir / (first.content_sha256 or "")
+    before = (home / "images.zip").read_bytes()
+    shutil.rmtree(home)
+    datasets.register(task, folder)
+    assert (home / "images.zip").read_bytes() == before
+    assert set(storage.hashes()) == {first.content_sha256, first.pictures_sha256}
 
 
 @ONE_KIND

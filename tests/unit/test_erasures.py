@@ -1,8 +1,11 @@
 """Erasing a patient: what names or shows them goes, what counts stays, others keep theirs."""
 
 import datetime as dt
+import hashlib
 import io
+import threading
 import zipfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -131,6 +134,20 @@ def full_case(clinician: User, data: bytes) -> Case:
     return case
 
 
+def start_import(clinician: User, rows: Sequence[TableRow], pictures: Mapping[str, bytes]) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in pictures.items():
+            archive.writestr(f"{name}.png", data)
+    imports.start(
+        actor=clinician,
+        site_id=site_of(clinician).id,
+        table=rows,
+        file_name="table.csv",
+        archive=stream.getvalue(),
+    )
+
+
 def everything() -> str:
     """All that the database says, as one text, but for the record of who looked for whom."""
     found = []
@@ -224,6 +241,92 @@ def test_a_picture_that_another_patient_has_too_stays(clinician: User, administr
     assert list(storage.hashes()) == []
 
 
+def test_a_picture_that_is_stored_just_before_it_is_removed_is_stored_again(
+    clinician: User, administrator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = clinic.picture()
+    clinic.send(clinician, identifier="P-secret", pictures=[data])
+    submit_once = triage._submit_once
+
+    def erase_first(*asked: Any) -> Case:
+        """Between the bytes, which are put already, and the row that names them."""
+        monkeypatch.setattr(triage, "_submit_once", submit_once)
+        assert erase(administrator, clinician).blobs_left == []
+        assert list(storage.hashes()) == []
+        return submit_once(*asked)
+
+    monkeypatch.setattr(triage, "_submit_once", erase_first)
+    other = clinic.send(clinician, pictures=[data], confirm_duplicates=True)
+    assert storage.get(other.images[0].sha256)
+    assert storage.get(other.images[0].thumbnail_sha256)
+
+
+def test_a_picture_that_is_filed_while_it_is_removed_stays(
+    core: Flask, clinician: User, administrator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has let go of it before the other one's row is there, or not at all."""
+    data = clinic.picture()
+    clinic.send(clinician, identifier="P-secret", pictures=[data])
+    remove = storage.remove
+    sent: list[int] = []
+
+    def send() -> None:
+        with core.app_context():
+            case = clinic.send(clinician, pictures=[data], confirm_duplicates=True)
+            sent.append(case.id)
+            db.session.remove()
+
+    sender = threading.Thread(target=send)
+
+    def remove_slowly(sha256: str) -> None:
+        if not sender.ident:
+            sender.start()
+            sender.join(1)  # as far as it gets
+        remove(sha256)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "remove", remove_slowly)
+        erase(administrator, clinician)
+    sender.join(30)
+    db.session.rollback()
+    (image,) = db.session.get_one(Case, sent[0]).images
+    assert storage.get(image.sha256)
+    assert storage.get(image.thumbnail_sha256)
+
+
+@ONE_KIND
+def test_heat_maps_and_rows_of_tables_name_nothing_that_is_gone(
+    clinician: User, administrator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = clinic.picture()
+    read = clinic.read(clinic.send(clinician, identifier="P-secret", pictures=[data]), "grave")
+    explanations.request(actor=clinician, read=read.images[0])
+    storage.remove(storage.put(b"a map"))
+    monkeypatch.setattr(storage, "put", lambda data: hashlib.sha256(data).hexdigest())
+    with pytest.raises(storage.Gone):
+        clinic.explain(b"a map")
+    monkeypatch.undo()
+    assert db.session.scalars(sa.select(Explanation.heat_map_sha256)).all() == [None]
+
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
+    start_import(clinician, [TableRow(2, {"file": "a.png", "identifier": "P-other"})], {"a": data})
+    write_checked = imports._write_checked
+
+    def erase_first(*checked: Any) -> None:
+        monkeypatch.setattr(imports, "_write_checked", write_checked)
+        erase(administrator, clinician)
+        write_checked(*checked)
+
+    monkeypatch.setattr(imports, "_write_checked", erase_first)
+    with pytest.raises(storage.Gone):
+        imports.work()
+    while imports.work():  # as the sweeper does
+        pass
+    (row,) = db.session.scalars(sa.select(ImportRow))
+    assert row.state is RowState.READY
+    assert storage.get(row.images[0]["sha256"])
+
+
 def test_a_case_that_was_moved_tells_nothing_of_whom_it_was_filed_for(
     clinician: User, administrator: User
 ) -> None:
@@ -286,22 +389,11 @@ def test_a_heat_map_that_is_being_made_meanwhile_is_not_kept(
 def test_rows_of_tables_that_name_them_are_emptied(clinician: User, administrator: User) -> None:
     data = clinic.picture()
     clinic.send(clinician, identifier="P-secret", pictures=[data])
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("a.png", data)
-        archive.writestr("b.png", clinic.picture())
-        archive.writestr(f"{SECRET}.txt", b"")
     rows = [
         TableRow(2, {"file": "a.png", "identifier": "P-other"}),
         TableRow(3, {"file": "b.png", "identifier": " P-secret ", "note": SECRET}),
     ]
-    imports.start(
-        actor=clinician,
-        site_id=site_of(clinician).id,
-        table=rows,
-        file_name="table.csv",
-        archive=stream.getvalue(),
-    )
+    start_import(clinician, rows, {"a": data, "b": clinic.picture(), SECRET: b""})
     while imports.work():
         pass
     assert "P-secret" in str(db.session.scalars(sa.select(ImportRow.problems)).all())

@@ -1,5 +1,6 @@
 """Explanations: rows that are asked for, claimed with a lease, made with a real model, ended."""
 
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,12 @@ from webapp.explanations.services import Claim, Explained, ImageOnly
 from webapp.registry.models import ModelVersion
 from webapp.worker import explaining, install, jobs, predictors
 
+HEAT_MAP = b"a heat map"
 EXPLAINED = Explained(
-    heat_map_sha256="a" * 64, metadata_effects={"age": 0.12}, engine="test", code_version="1"
+    heat_map_sha256=hashlib.sha256(HEAT_MAP).hexdigest(),
+    metadata_effects={"age": 0.12},
+    engine="test",
+    code_version="1",
 )
 
 
@@ -44,6 +49,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def actor(core: Flask, people: People) -> User:
+    storage.put(HEAT_MAP)
     clinic.serve()
     return people.clinician()
 
@@ -149,7 +155,10 @@ def test_a_claim_says_what_was_fed(actor: User, read: AssessedImage) -> None:
     assert services.complete(claim=taken, explained=EXPLAINED)
     assert reread(explanation).state is State.COMPLETED
     assert explanation.metadata_effects == {"age": 0.12}
-    assert (explanation.lease_token, explanation.heat_map_sha256) == (None, "a" * 64)
+    assert (explanation.lease_token, explanation.heat_map_sha256) == (
+        None,
+        EXPLAINED.heat_map_sha256,
+    )
     assert clinic.recorded("explanation.completed")[0].subject_id == explanation.id
 
 

@@ -1,18 +1,20 @@
 """Blobs: named by their content, whole or not there, private, and checked when they are read."""
 
 import concurrent.futures
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import fsspec
 import pytest
 from flask import Flask
 
 from webapp import storage
-from webapp.config import InvalidSettings, Settings
+from webapp.config import Settings
 from webapp.errors import NotFound
 
 DATA = b"eight by eight pixels"
@@ -166,13 +168,62 @@ def test_many_may_put_the_same_at_once(folder: Path) -> None:
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 3
 
 
-def test_a_store_that_cannot_be_reached_stops_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_large_is_read_in_pieces(
+    store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(*_args: object, **_options: object) -> None:
-        raise ImportError("Install s3fs to access S3")
+    monkeypatch.setattr(storage, "LARGE_BYTES", 8)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(DATA)
+    assert storage.put_file(source) == NAME
+    assert storage.put_file(source) == NAME
+    assert [len(piece) for piece in storage.pieces(NAME)] == [8, 8, 5]
+    assert storage.size_bytes(NAME) == len(DATA)
+    storage.fetch(NAME, target)
+    assert target.read_bytes() == DATA
+    files, path = storage._locate(NAME)
+    files.rm_file(path)
+    files.pipe_file(path, DATA[:-1])
+    with pytest.raises(storage.CorruptBlob):
+        storage.fetch(NAME, target)
+    storage.put_file(source)
+    storage.fetch(NAME, target)
 
-    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    with pytest.raises(InvalidSettings) as problem:
-        store_at("s3://bucket/blobs", tmp_path)
-    assert "s3fs" in problem.value.problems["STORAGE_URL"]
+
+@pytest.mark.parametrize("other_disk", [False, True])
+def test_a_large_file_on_the_same_disk_is_there_once(
+    on_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_disk: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if other_disk:
+        monkeypatch.setattr(storage.os, "link", refuse)
+    monkeypatch.setattr(storage, "LARGE_BYTES", 8)
+    source = tmp_path / "source"
+    source.write_bytes(DATA)
+    storage.put_file(source)
+    blob = on_disk / NAME[:2] / NAME[2:4] / NAME
+    assert blob.samefile(source) is not other_disk
+    assert stat.S_IMODE(blob.stat().st_mode) == 0o600
+    source.unlink()
+    assert storage.get(NAME) == DATA
+    assert [path for path in on_disk.rglob("*") if path.is_file()] == [blob]
+
+
+def test_whatever_keeps_the_store_from_answering_is_said_in_one_way(
+    store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.put(DATA)
+    files, _ = storage._locate(NAME)
+    asked = {"cat_file": storage.get, "info": storage.size_bytes, "rm_file": storage.remove}
+    for name, act in asked.items():
+        for error in (PermissionError("refused"), LookupError("of its own kind")):
+            with monkeypatch.context() as patch:
+                patch.setattr(type(files), name, Mock(side_effect=error))
+                with pytest.raises(storage.Away, match=str(error.args[0])):
+                    act(NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(files), "find", Mock(side_effect=TimeoutError("slow")))
+        with pytest.raises(storage.Away, match="slow"):
+            list(storage.hashes())
+    assert storage.get(NAME) == DATA

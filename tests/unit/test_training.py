@@ -239,6 +239,7 @@ def learn(epoch):
 def learns(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Has a short program in the place of `ml.train`, and one data set for all."""
     monkeypatch.setattr(training, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(training, "STOP_SECONDS", 0.5)
 
     def write(_snapshot_id: int, folder: Path) -> Path:
         folder.mkdir()
@@ -413,6 +414,32 @@ def test_a_run_that_is_not_to_go_on_ends_its_process(
     else:
         assert not psutil.pid_exists(int(file.read_text()))
         assert (folder_of(run) / "data" / "manifest.csv").exists()
+
+
+@ONE_KIND
+def test_a_training_that_is_cancelled_may_end_its_epoch(
+    actor: User, learns: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "STOP_SECONDS", 30)
+    ended = tmp_path / "ended"
+    learns(
+        "learn(1)\n"
+        "while not (run / 'stop').exists(): time.sleep(0.05)\n"
+        f"learn(2); pathlib.Path({str(ended)!r}).write_text('by itself')"
+    )
+    run = trainings.run(actor)
+
+    def cancel_once() -> bool:
+        if (folder_of(run) / "run" / "epochs.csv").exists():
+            services.cancel(actor=actor, run=run)
+        return False
+
+    began = time.monotonic()
+    work(run, is_stopping=cancel_once)
+    assert run.state is State.CANCELLED
+    assert ended.read_text() == "by itself"
+    assert time.monotonic() - began < 15
+    assert not folder_of(run).exists()
 
 
 @ONE_KIND

@@ -55,7 +55,8 @@ def store_image(*, cleaned: CleanImage, original_file_name: str) -> NewImage:
     """Put a cleaned upload and its thumbnail into the store.
 
     To be done before the transaction that files it: disks are slow, and a write lock is not to be
-    held meanwhile. Bytes without a row are harmless, a row without bytes would not be.
+    held meanwhile. Bytes without a row are harmless; a row without bytes would not be, so whoever
+    files it holds them.
     """
     return NewImage(
         sha256=storage.put(cleaned.data),
@@ -187,12 +188,15 @@ def create_case(
     Raises:
         NotFound: the patient is not at a site of the actor.
         Invalid: there are no images, or too many.
+        storage.Gone: a picture has left the store with an erased patient since it was stored.
     """
     _require_site(actor, patient.site_id)
     if not 1 <= len(images) <= MAX_IMAGES:
         raise Invalid("image_count", count=len(images), limit=MAX_IMAGES)
     moment = now()
     with transaction():
+        for image in images:
+            storage.hold((image.sha256, image.thumbnail_sha256))
         case = Case(
             patient=patient,
             site_id=patient.site_id,

@@ -105,6 +105,7 @@ class Dataset(Leased, Base):
             name="counted_when_registered",
         ),
         CheckConstraint("length(content_sha256) = 64", name="content_sha256_length"),
+        CheckConstraint("length(pictures_sha256) = 64", name="pictures_sha256_length"),
         Index(
             "ix_datasets_claimable",
             "id",
@@ -135,7 +136,10 @@ class Dataset(Leased, Base):
     """What was uploaded: its table and its pictures, in the store until they are checked."""
     content_sha256: Mapped[str | None] = mapped_column(String(64))
     """Names the checked copy: over its table and the hashes of its pictures. None until then, and
-    for one that is refused."""
+    for one that is refused. The store has the table under this name."""
+    pictures_sha256: Mapped[str | None] = mapped_column(String(64))
+    """The archive of its pictures in the store. None where only the machine has them that checked
+    them, before data sets were kept there."""
     image_count: Mapped[int | None]
     subject_count: Mapped[int | None]
     """0 where no subject is named."""

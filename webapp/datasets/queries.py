@@ -81,6 +81,15 @@ def registered(reading_task_id: int) -> Sequence[Dataset]:
     ).all()
 
 
+def only_here() -> Sequence[Dataset]:
+    """Those that were registered and are not in the store: one machine has their files."""
+    return db.session.scalars(
+        select(Dataset)
+        .where(Dataset.content_sha256.is_not(None), Dataset.pictures_sha256.is_(None))
+        .order_by(Dataset.id)
+    ).all()
+
+
 @dataclass(frozen=True)
 class Coverage:
     """How much of the locked test of a reading task is registered."""

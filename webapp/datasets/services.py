@@ -55,6 +55,7 @@ class Checked:
     """What was found in a data set that can be learnt from."""
 
     content_sha256: str
+    pictures_sha256: str
     image_count: int
     subject_count: int
     counts: Mapping[str, int]
@@ -147,6 +148,7 @@ def complete(*, claim: Claim, checked: Checked | None, found: Sequence[Found]) -
                 checked = None
         if checked is not None:
             dataset.content_sha256 = checked.content_sha256
+            dataset.pictures_sha256 = checked.pictures_sha256
             dataset.image_count = checked.image_count
             dataset.subject_count = checked.subject_count
             dataset.counts = dict(checked.counts)
@@ -162,6 +164,12 @@ def complete(*, claim: Claim, checked: Checked | None, found: Sequence[Found]) -
         else:
             KIND.record("registered", dataset, content_sha256=checked.content_sha256)
     return True
+
+
+def note_pictures(*, dataset: Dataset, pictures_sha256: str) -> None:
+    """Note where in the store the pictures of a data set are, for workers of other machines."""
+    with transaction():
+        dataset.pictures_sha256 = pictures_sha256
 
 
 def freeze(
@@ -239,11 +247,16 @@ def _registered_as(reading_task_id: int, content_sha256: str) -> Dataset | None:
 
 
 def _forget_upload(dataset: Dataset) -> None:
-    """What was uploaded is checked: the copy is what counts from now on."""
+    """What was uploaded is checked: the copy is what counts from now on, and may be the same."""
     uploaded = {dataset.table_sha256, dataset.archive_sha256} - {None}
     dataset.table_sha256 = dataset.archive_sha256 = None
     db.session.flush()
-    for column in (Dataset.table_sha256, Dataset.archive_sha256):  # the same was sent twice
+    for column in (
+        Dataset.table_sha256,  # the same was sent twice
+        Dataset.archive_sha256,
+        Dataset.content_sha256,
+        Dataset.pictures_sha256,
+    ):
         uploaded -= set(db.session.scalars(select(column).where(column.in_(uploaded))))
     for sha256 in uploaded:
         on_commit(partial(storage.remove, sha256 or ""))

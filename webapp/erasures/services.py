@@ -128,16 +128,21 @@ def erase(*, actor: User | None, patient: Patient, reason: str, cause: Cause) ->
 
 def let_go(erasure: Erasure) -> None:
     """Remove the pictures of an erased patient from the store, but for those that somebody else has
-    by now. What the store does not let go of is left for another time."""
-    blobs = set(erasure.blobs_left)
-    left = []
-    for sha256 in sorted(blobs - queries.shared(blobs, erasure.patient)):
-        try:
-            storage.remove(sha256)
-        except OSError:
-            log.warning("a picture of an erased patient is still in the store", exc_info=True)
-            left.append(sha256)
+    by now. What the store does not let go of is left for another time.
+
+    Nobody files a picture meanwhile: whoever has just stored the same one finds it gone, and stores
+    it again.
+    """
     with transaction():
+        storage.hold_all()
+        blobs = set(erasure.blobs_left)
+        left = sorted(blobs - queries.shared(blobs, erasure.patient))
+        try:
+            while left:
+                storage.remove(left[-1])
+                left.pop()
+        except OSError:
+            log.warning("pictures of an erased patient are still in the store", exc_info=True)
         erasure.blobs_left = left
 
 

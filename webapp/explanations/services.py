@@ -128,17 +128,25 @@ def discard(*, claim: Claim, explained: Explained) -> None:
     erased must not come back. Of a claim that was only lost somebody else makes the same."""
     sha256 = explained.heat_map_sha256
     names_it = select(Explanation.id).where(Explanation.heat_map_sha256 == sha256)
-    explanation = db.session.get_one(Explanation, claim.explanation_id, populate_existing=True)
-    if sha256 and explanation.state is State.CANCELLED and not db.session.scalar(names_it):
-        storage.remove(sha256)
+    with transaction():
+        storage.hold_all()
+        explanation = db.session.get_one(Explanation, claim.explanation_id, populate_existing=True)
+        if sha256 and explanation.state is State.CANCELLED and not db.session.scalar(names_it):
+            storage.remove(sha256)
 
 
 def complete(*, claim: Claim, explained: Explained) -> bool:
-    """Write what came of a claim, and end the work. False, and nothing written, if it was lost."""
+    """Write what came of a claim, and end the work. False, and nothing written, if it was lost.
+
+    Raises:
+        storage.Gone: the heat map was removed meanwhile, as somebody's who has the same one.
+    """
     with transaction():
         explanation = KIND.held(claim.explanation_id, claim.lease_token)
         if explanation is None:
             return False
+        if explained.heat_map_sha256:
+            storage.hold([explained.heat_map_sha256])
         explanation.state = State.COMPLETED
         explanation.completed_at = now()
         explanation.heat_map_sha256 = explained.heat_map_sha256

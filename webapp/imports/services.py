@@ -176,6 +176,9 @@ def _write_checked(claim: Claim, row: ImportRow, checked: Checked) -> None:
     with transaction():
         if _held(claim) is None:
             return
+        storage.hold(
+            image[name] for image in checked.images for name in ("sha256", "thumbnail_sha256")
+        )
         row.state = RowState.REFUSED if checked.is_refused else RowState.READY
         row.attempt_count = 0
         row.problems = [problem.plain() for problem in checked.problems]

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from webapp import audit
+from webapp import audit, storage
 from webapp.accounts.models import User
 from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.queries import findings_by_code
@@ -166,6 +166,7 @@ def lock_parts(*, reading_task_id: int) -> None:
 def add_samples(*, version: ModelVersion, samples: Sequence[NewSample]) -> None:
     """Keep the pictures that a version brings along; those that are there are left as they are."""
     with transaction():
+        storage.hold(sample.image_sha256 for sample in samples)
         findings = findings_by_code(version.reading_task_id)
         known = {sample.name for sample in samples_of(version)}
         db.session.add_all(

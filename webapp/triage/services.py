@@ -2,12 +2,13 @@
 and keeping filters of the worklist."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
 
-from webapp import audit
+from webapp import audit, storage
 from webapp.accounts.models import Site, User
 from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, Purpose
@@ -29,6 +30,9 @@ from webapp.triage import queries
 from webapp.triage.models import SavedFilter
 
 MAX_SAVED_FILTERS = 20
+PUT_ATTEMPTS = 3
+"""So often pictures are stored that are removed, in that very moment, with somebody who is erased
+and has the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ def submit(*, actor: User, submission: Submission) -> Case:
             is what comes from the modalities that are `expected`;
             `no_model`: no model serves the reading task.
         Invalid: a value that cannot be kept.
+        storage.Away: the images cannot be stored now.
     """
     case = _sent_before(actor, submission)
     if case is not None:
@@ -120,12 +125,8 @@ def submit(*, actor: User, submission: Submission) -> Case:
     _check_modalities(submission)
     if not submission.confirm_duplicates:
         _check_filed_elsewhere(actor, submission)
-    images = tuple(
-        cases.store_image(cleaned=upload.cleaned, original_file_name=upload.file_name)
-        for upload in submission.uploads
-    )
     try:
-        return _submit_once(actor, submission, images)
+        return _store_and_submit(actor, submission)
     except IntegrityError:
         # Sent twice at the same time: the other one was faster.
         case = _sent_before(actor, submission)
@@ -290,6 +291,20 @@ def remove_filter(*, actor: User, filter_id: int) -> None:
 def _require_impression(actor: User, case: Case) -> None:
     if case.id not in may_see_answer(actor=actor, case_ids=[case.id]):
         raise Conflict("impression_first")
+
+
+def _store_and_submit(actor: User, submission: Submission) -> Case:
+    for _ in range(PUT_ATTEMPTS - 1):
+        with suppress(storage.Gone):  # with somebody who was erased in this moment
+            return _submit_once(actor, submission, _stored(submission))
+    return _submit_once(actor, submission, _stored(submission))
+
+
+def _stored(submission: Submission) -> tuple[NewImage, ...]:
+    return tuple(
+        cases.store_image(cleaned=upload.cleaned, original_file_name=upload.file_name)
+        for upload in submission.uploads
+    )
 
 
 def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ...]) -> Case:

@@ -4,7 +4,7 @@ It is apart from the jobs, which the processes that read cases load too: those n
 is imported here.
 """
 
-from webapp.worker import comparing, installing, registering
+from webapp.worker import comparing, installing, registering, sharing
 
-STEPS = (installing.step, registering.step, comparing.step)
+STEPS = (installing.step, registering.step, comparing.step, sharing.step)
 """Each does one thing that waits, and says whether there was any."""

@@ -36,12 +36,13 @@ def materialise(snapshot_id: int, folder: Path) -> Path:
     set and the house's own pictures. Returns the folder; the table is written last.
 
     Nothing of the locked test is in `train` or `val`: it is the `test`, as far as it is registered
-    here. Of the house's test patients nothing is there at all, since pictures of a test may be
-    carried along in a bundle, and neither is anything of who has withdrawn consent meanwhile.
+    and within reach. Of the house's test patients nothing is there at all, since pictures of a test
+    may be carried along in a bundle, and neither is anything of who has withdrawn consent since.
 
     Raises:
-        NotFound: there is no such snapshot, or a picture of the house is not in the store.
-        FileNotFoundError: the base's files are not on this machine.
+        NotFound: there is no such snapshot, or a picture of the house, or the base, is not in the
+            store.
+        storage.CorruptBlob, storage.Away, OSError: as `sharing.fetched`.
     """
     snapshot = get_snapshot(snapshot_id)
     folder.mkdir(parents=True, exist_ok=True)

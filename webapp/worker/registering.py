@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import shutil
 import tempfile
 import zipfile
 from collections import Counter
@@ -25,7 +24,7 @@ from webapp.datasets.services import Checked, Claim, Found, Upload
 from webapp.errors import NotFound
 from webapp.imaging import MAX_BYTES
 from webapp.registry.queries import champion
-from webapp.worker import inference, lease
+from webapp.worker import inference, lease, sharing
 from webapp.worker.materialising import sides_of
 
 log = logging.getLogger(__name__)
@@ -79,8 +78,8 @@ def _check(claim: Claim) -> None:
         if not copied.records:
             _end(claim, None, [Found(Problem.NO_PICTURES), *found])
             return
-        _put_in_place(folder, home / copied.content_sha256)
-        _end(claim, _checked(copied, task), found)
+        pictures_sha256 = sharing.keep(folder, copied.content_sha256)
+        _end(claim, _checked(copied, pictures_sha256, task), found)
 
 
 def opened(files: Path | Upload) -> Manifest:
@@ -120,17 +119,11 @@ def _shows_several(task: ReadingTask) -> bool:
     return version is not None and version.facts.multi_label
 
 
-def _put_in_place(folder: Path, home: Path) -> None:
-    """The copy appears whole or not at all; one that is there already is the same."""
-    if home.is_dir():
-        return
-    shutil.move(folder, home)
-
-
-def _checked(copied: Copied, task: ReadingTask) -> Checked:
+def _checked(copied: Copied, pictures_sha256: str, task: ReadingTask) -> Checked:
     sides = sides_of(copied.records, locked_test(task))
     return Checked(
         content_sha256=copied.content_sha256,
+        pictures_sha256=pictures_sha256,
         image_count=len(copied.records),
         subject_count=copied.subject_count,
         counts=copied.counts,

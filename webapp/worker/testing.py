@@ -1,7 +1,6 @@
 """The pictures that models are compared on, out of the data sets that are registered."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ml.datasets import packed
 from ml.datasets.copying import sha256_of
@@ -9,14 +8,14 @@ from ml.datasets.manifest import Manifest, Record
 from ml.reading_task import ReadingTask as TaskFacts
 from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.queries import reading_task_by_code
-from webapp.config import current_settings
 from webapp.datasets.models import Dataset
 from webapp.datasets.queries import locked_test, registered
 from webapp.errors import NotFound
+from webapp.worker import sharing
 
 
 class TestSetMissing(Exception):
-    """Pictures of a locked test are not registered, or not on this machine."""
+    """Pictures of a locked test are not registered, or out of reach."""
 
     __test__ = False  # no test of pytest's
 
@@ -36,6 +35,7 @@ def locked_manifest(reading_task_code: str) -> Manifest:
 
     Raises:
         NotFound: there is no such reading task.
+        storage.CorruptBlob, OSError: as `sharing.fetched`.
         TestSetMissing: not all of them are here, or the reading task has no locked test; then the
             count is 0.
     """
@@ -50,34 +50,35 @@ def locked_manifest(reading_task_code: str) -> Manifest:
 
 
 def registered_test(reading_task: ReadingTask) -> Manifest:
-    """What is here of the locked test of a reading task, in the order of the hashes."""
+    """What is within reach of the locked test of a reading task, in the order of the hashes.
+
+    Raises:
+        storage.CorruptBlob, OSError: as `sharing.fetched`.
+    """
     hashes = locked_test(reading_task).hashes
     found: dict[str, tuple[Record, Manifest]] = {}
     for dataset in registered(reading_task.id) if hashes else ():
-        if not _folder(dataset).is_dir():
+        if not sharing.is_within_reach(dataset):
             continue
-        manifest = registered_manifest(dataset)
-        for record in manifest.records:
-            if sha256_of(record) in hashes:
-                found.setdefault(sha256_of(record), (record, manifest))
+        wanted = hashes - found.keys()
+        tested = [record for record in sharing.records(dataset) if sha256_of(record) in wanted]
+        if tested:  # only then are its pictures needed here
+            manifest = registered_manifest(dataset)
+            found |= {sha256_of(record): (record, manifest) for record in tested}
     ordered = [found[sha256] for sha256 in sorted(found)]
     origin = {record.file: manifest for record, manifest in ordered}
     return Manifest(tuple(record for record, _ in ordered), lambda file: origin[file].read(file))
 
 
 def registered_manifest(dataset: Dataset) -> Manifest:
-    """The checked copy of a data set. Raises FileNotFoundError where it is not on this machine."""
-    return packed.read(_folder(dataset))
-
-
-def _folder(dataset: Dataset) -> Path:
-    return current_settings().datasets_dir / (dataset.content_sha256 or "")
+    """The checked copy of a data set. Raises as `sharing.fetched`."""
+    return packed.read(sharing.fetched(dataset))
 
 
 def _known_sources(task: ReadingTask) -> list[str]:
     """Data sets that were registered and whose files are elsewhere, or else where the pictures are
     published."""
-    elsewhere = [each.name for each in registered(task.id) if not _folder(each).is_dir()]
+    elsewhere = [each.name for each in registered(task.id) if not sharing.is_within_reach(each)]
     if elsewhere:
         return elsewhere
     try:

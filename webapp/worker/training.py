@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from ml.warm_start import INSTALLED
 from webapp.config import REPOSITORY, current_settings
 from webapp.errors import Conflict, DomainError, NotFound
 from webapp.registry.queries import installed
-from webapp.storage import CorruptBlob
+from webapp.storage import Away, CorruptBlob
 from webapp.training import services
 from webapp.training.models import Device, Stage, Trouble
 from webapp.training.services import BUNDLE, Claim, Order, Seen
@@ -45,6 +46,8 @@ from webapp.worker.version import code_version
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 2.0
+STOP_SECONDS = 10.0
+"""So long a run that is cancelled may take to end by itself."""
 LOG_LINES = 60
 SPARE_BYTES = 200_000_000
 """Of the disk, without which nothing is begun."""
@@ -63,6 +66,10 @@ IsStopping = Callable[[], bool]
 
 class Interrupted(Exception):
     """The run is not to go on, or not here."""
+
+
+class Cancelled(Interrupted):
+    """Somebody has asked for the end of the run."""
 
 
 class Failed(Exception):
@@ -183,8 +190,11 @@ def _train(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
 
 def _note(claim: Claim, seen: Seen) -> None:
     """Write how far the run is. Raises Interrupted if it is not to go on here."""
-    if services.note(claim=claim, seen=seen) is not Order.GO_ON:
-        raise Interrupted
+    match services.note(claim=claim, seen=seen):
+        case Order.CANCEL:
+            raise Cancelled
+        case Order.LET_GO:
+            raise Interrupted
 
 
 def _prepare(claim: Claim, place: Place) -> None:
@@ -201,7 +211,7 @@ def _prepare(claim: Claim, place: Place) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         materialise(claim.snapshot_id, partial)
-    except (DomainError, CorruptBlob, FileNotFoundError) as error:
+    except (DomainError, CorruptBlob, Away, FileNotFoundError) as error:
         raise Failed(Trouble.NO_PICTURES, described(error)) from error
     partial.rename(place.data)
 
@@ -233,6 +243,9 @@ def _fit(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
         )
     try:
         status = _watch(process, claim, place, is_stopping)
+    except Cancelled:
+        _ask_to_stop(process, place)
+        raise
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -240,6 +253,17 @@ def _fit(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
     if status:
         trouble = ENDINGS.get(status, Trouble.ERROR)
         raise Failed(trouble, f"ml.train ended with {status}\n{_tail(place.output)}")
+
+
+def _ask_to_stop(process: subprocess.Popen[bytes], place: Place) -> None:
+    """Let a training end by itself, after the epoch that it is at and with its checkpoint written;
+    what takes too long, or has gone on to make a bundle, is left to be killed."""
+    (place.run / progress.STOP).touch()
+    until = time.monotonic() + STOP_SECONDS
+    while place.progress()["stage"] == Stage.TRAINING and time.monotonic() < until:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS / 100)
+            return
 
 
 def _command(place: Place) -> list[str]:
