@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 from flask_wtf.csrf import generate_csrf
 from jinja2 import FileSystemBytecodeCache
 
+from tests import made
 from webapp.accounts.models import Site, User, UserRole
 from webapp.accounts.services import hash_password
 from webapp.app import create_app
@@ -29,6 +30,11 @@ from webapp.permissions import Role
 
 PASSWORD = "correct horse battery"
 DATA = Path(os.environ.get("FIRSTLOOK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_configure() -> None:
+    """What is made once is kept until the first process of this run ends."""
+    made.folder()
 
 
 @pytest.fixture(scope="session")
