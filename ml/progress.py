@@ -12,6 +12,15 @@ from typing import Any
 from ml.jsonfile import write_json
 
 FILE = "progress.json"
+FIGURES = (
+    "train_loss",
+    "tune_loss",
+    "tune_accuracy",
+    "tune_balanced_accuracy",
+    "tune_auc",
+    "tune_macro_f1",
+)
+"""Of each epoch, as ``epochs.csv`` has them."""
 
 
 class Stage(enum.StrEnum):
