@@ -26,7 +26,8 @@ def build_optimizer(network: nn.Module, settings: TrainingRecipe) -> Optimizer:
     if settings.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise ValueError(f"unknown optimizer {settings.optimizer}; known are {known}")
-    decaying, others = [], []
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, weights in network.named_parameters():
         if weights.requires_grad:
             decays = settings.weight_decay and weights.ndim > 1 and not name.endswith(".bias")
