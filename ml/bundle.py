@@ -28,6 +28,8 @@ from ml.recipe import typed_from_dict
 SCHEMA_VERSION = 1
 FACTS = "bundle.json"
 WEIGHTS = "model.safetensors"
+INSTALLED = "FIRSTLOOK_BUNDLES"
+"""Names, in the environment, a folder of further bundles, each in a folder called by its hash."""
 
 Array = npt.NDArray[np.float32]
 

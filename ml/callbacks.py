@@ -10,7 +10,7 @@ import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision befo
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 
 from ml.curves import write_curves
-from ml.progress import Stage, report
+from ml.progress import FIGURES, Stage, report
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,6 @@ class EpochTable(Callback):
     A resumed run keeps the rows before it.
     """
 
-    FIGURES = (
-        "train_loss",
-        "tune_loss",
-        "tune_accuracy",
-        "tune_balanced_accuracy",
-        "tune_auc",
-        "tune_macro_f1",
-    )
     COLUMNS = ("epoch", *FIGURES, "learning_rate", "seconds")
 
     def __init__(self, run: Path, monitor: str):
@@ -45,7 +37,7 @@ class EpochTable(Callback):
             return
         row = {
             "epoch": str(trainer.current_epoch),
-            **{name: f"{float(figures[name]):.6f}" for name in self.FIGURES},
+            **{name: f"{float(figures[name]):.6f}" for name in FIGURES},
             "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3e}",
             "seconds": f"{time.monotonic() - self.started:.1f}",
         }

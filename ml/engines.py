@@ -10,6 +10,8 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -139,24 +141,45 @@ def export(bundle: Bundle, cache_dir: Path) -> Path:
     The file appears under its name only after it agreed with torch, and one that is no longer what
     was written is exported again. Raises EngineError.
     """
-    kept = cache_dir / f"{bundle.sha256}.onnx"
-    if _is_whole(kept):
-        return kept
+    export_all([bundle], cache_dir)
+    return _kept(bundle, cache_dir)
+
+
+def export_all(bundles: Iterable[Bundle], cache_dir: Path) -> None:
+    """Likewise for several, in one subprocess for all that are not there yet: most of its time
+    goes into loading torch. It ends at the first that fails; those before it are kept."""
+    wanted = {_kept(bundle, cache_dir): bundle for bundle in bundles}
+    if all(map(_is_whole, wanted)):
+        return
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(kept.with_suffix(".lock")):
-        if _is_whole(kept):
-            return kept
-        fresh = kept.with_suffix(".partial")
-        command = [sys.executable, "-m", "ml.engines", str(bundle.path.resolve()), str(fresh)]
-        home = str(Path(__file__).resolve().parents[1])
-        environment = os.environ | {"PYTHONPATH": home, "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            fresh.unlink(missing_ok=True)
-            raise EngineError(f"export of {bundle.path} failed: {done.stderr.strip()[-2000:]}")
-        _digest_file(kept).write_text(_sha256(fresh))
-        fresh.replace(kept)
-    return kept
+    with ExitStack() as locks:
+        for kept in sorted(wanted):  # in this order everywhere, or two would wait for each other
+            locks.enter_context(FileLock(kept.with_suffix(".lock")))
+        missing = {kept: bundle for kept, bundle in wanted.items() if not _is_whole(kept)}
+        if missing:
+            _export_in_a_subprocess(missing)
+
+
+def _export_in_a_subprocess(missing: Mapping[Path, Bundle]) -> None:
+    command = [sys.executable, "-m", "ml.engines"]
+    for kept, bundle in missing.items():
+        command += [str(bundle.path.resolve()), str(kept)]
+    home = str(Path(__file__).resolve().parents[1])
+    environment = os.environ | {"PYTHONPATH": home, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        for kept in missing:
+            _fresh(kept).unlink(missing_ok=True)
+        paths = ", ".join(str(bundle.path) for bundle in missing.values())
+        raise EngineError(f"export of {paths} failed: {done.stderr.strip()[-2000:]}")
+
+
+def _kept(bundle: Bundle, cache_dir: Path) -> Path:
+    return cache_dir / f"{bundle.sha256}.onnx"
+
+
+def _fresh(kept: Path) -> Path:
+    return kept.with_suffix(".partial")
 
 
 def _is_whole(kept: Path) -> bool:
@@ -205,12 +228,16 @@ def write_onnx(bundle: Bundle, file: Path) -> None:
 
 
 def main() -> None:
-    """Export a bundle to a file: what ``export`` runs in a process of its own."""
+    """Export bundles, each to a file: what ``export_all`` runs in a process of its own."""
     parser = argparse.ArgumentParser(prog="python -m ml.engines", description=main.__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("file", type=Path)
-    options = parser.parse_args()
-    write_onnx(load(options.bundle), options.file)
+    parser.add_argument(
+        "pairs", type=Path, nargs="+", metavar="BUNDLE FILE", help="a bundle and its file, in turn"
+    )
+    pairs = parser.parse_args().pairs
+    for folder, kept in zip(pairs[::2], pairs[1::2], strict=True):
+        write_onnx(load(folder), _fresh(kept))
+        _digest_file(kept).write_text(_sha256(_fresh(kept)))
+        _fresh(kept).replace(kept)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The networks that a recipe may name.
 
-Each is registered under a name and a family; a family's first is its smallest.
+Each is registered under a name and a family; a family's first is its smallest. The libraries that
+some are from take longer to load than torch itself: each is loaded by what builds from it.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,14 +11,8 @@ from importlib import import_module
 from itertools import pairwise, takewhile
 from typing import Any, cast
 
-import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before timm loads it)
-import timm
 import torch
-from efficientnet_pytorch import EfficientNet
-from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
-from torchvision.models import VGG16_Weights
-from torchvision.models.vgg import cfgs, make_layers
 
 from ml.reader import Body, CorrectedReader, FusionReader, Reader, freeze
 
@@ -114,6 +109,9 @@ def build_network(
 
 def _timm(architecture: str, plan: Plan, **options: Any) -> Body:
     """A network of timm's without its classifier."""
+    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before timm loads it)
+    import timm
+
     backbone = timm.create_model(
         architecture,
         pretrained=plan.pretrained,
@@ -212,6 +210,8 @@ def efficientnet_b4(plan: Plan) -> Reader:
 
     Its padding is of ``size_px``.
     """
+    from efficientnet_pytorch import EfficientNet
+
     make = EfficientNet.from_pretrained if plan.pretrained else EfficientNet.from_name
     backbone = make(
         "efficientnet-b4",
@@ -228,6 +228,9 @@ def efficientnet_b4(plan: Plan) -> Reader:
 
 
 def _load_vgg16(reader: Reader) -> None:
+    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision)
+    from torchvision.models import VGG16_Weights
+
     state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
     own = reader.backbone.state_dict()
     reader.backbone.load_state_dict({name: state[f"features.{name}"] for name in own})
@@ -236,6 +239,9 @@ def _load_vgg16(reader: Reader) -> None:
 @register_network("vgg16", "vgg", imagenet=_load_vgg16)
 def vgg16(plan: Plan) -> Reader:
     """The convolutions of VGG16 (Simonyan, Zisserman 2015), averaged: 14.7 million parameters."""
+    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision)
+    from torchvision.models.vgg import cfgs, make_layers
+
     first = nn.Conv2d(plan.channels, 64, 3, padding=1)
     layers = [first, *list(make_layers(cfgs["D"]))[1:], nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     for layer in layers:  # as torchvision does: without norms, less would fade away
@@ -302,6 +308,9 @@ def _fused(body: Body, plan: Plan) -> Reader:
 @register_network("resnet10-fusion", "resnet-fusion", reads_metadata=True)
 def resnet10_fusion(plan: Plan) -> Reader:
     """ResNet10, one basic block a stage, and metadata."""
+    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before timm loads it)
+    from timm.models.resnet import BasicBlock, ResNet
+
     backbone = ResNet(
         BasicBlock,  # type: ignore[arg-type]  # timm's annotation asks for an instance
         (1, 1, 1, 1),

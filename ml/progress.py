@@ -14,6 +14,15 @@ from ml.jsonfile import write_json
 FILE = "progress.json"
 STOP = "stop"
 """A file of this name in a run's folder asks it to end after the epoch that it is at."""
+FIGURES = (
+    "train_loss",
+    "tune_loss",
+    "tune_accuracy",
+    "tune_balanced_accuracy",
+    "tune_auc",
+    "tune_macro_f1",
+)
+"""Of each epoch, as ``epochs.csv`` has them."""
 
 
 class Stage(enum.StrEnum):

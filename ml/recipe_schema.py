@@ -6,11 +6,11 @@ import textwrap
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from ml.callbacks import EpochTable
 from ml.losses import CLASS_WEIGHTS
 from ml.metadata import ENCODINGS
 from ml.networks import NETWORKS
 from ml.preprocess import EXTRACTIONS, FRAMINGS, RESAMPLING
+from ml.progress import FIGURES
 from ml.recipe import Recipe
 from ml.sampling import WAYS
 from ml.schedules import OPTIMIZERS, SCHEDULES
@@ -27,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "training.schedule": SCHEDULES,
     "training.loss": ("cross_entropy", "focal"),
     "training.class_weights": ("none", *CLASS_WEIGHTS),
-    "training.monitor": tuple(figure for figure in EpochTable.FIGURES if figure != "train_loss"),
+    "training.monitor": tuple(figure for figure in FIGURES if figure != "train_loss"),
     "gates.operating": ("sensitivity", "f1"),
     "gates.decision": ("most_probable", "balanced"),
 }

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from timm.optim import param_groups_weight_decay
 from torch import nn
 from torch.optim import Optimizer
 
@@ -27,7 +26,17 @@ def build_optimizer(network: nn.Module, settings: TrainingRecipe) -> Optimizer:
     if settings.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise ValueError(f"unknown optimizer {settings.optimizer}; known are {known}")
-    groups = param_groups_weight_decay(network, settings.weight_decay)
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, weights in network.named_parameters():
+        if weights.requires_grad:
+            decays = settings.weight_decay and weights.ndim > 1 and not name.endswith(".bias")
+            (decaying if decays else others).append(weights)
+    groups = [
+        {"params": weights, "weight_decay": decay}
+        for weights, decay in ((others, 0.0), (decaying, settings.weight_decay))
+        if weights
+    ]
     return OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate)
 
 

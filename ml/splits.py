@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
 from ml.datasets.manifest import Manifest, Record
@@ -335,6 +334,8 @@ def _folds(
     records: Sequence[Record], groups: Groups, kept: list[int], seed: int, count: int = FOLDS
 ) -> list[list[int]]:
     """The indices ``kept`` in ``count`` stratified folds that no group straddles."""
+    from sklearn.model_selection import StratifiedGroupKFold  # not loaded where nothing is split
+
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     labels = [records[index].label for index in kept]
     with warnings.catch_warnings():

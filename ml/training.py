@@ -42,7 +42,7 @@ from ml.metadata import encoding
 from ml.metrics import auc
 from ml.networks import Reader, build_network, freeze
 from ml.parts import Batch, EvaluationBatches, Part, TrainBatches, derived_seed
-from ml.progress import STOP
+from ml.progress import FIGURES, STOP
 from ml.reader import CorrectedReader
 from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
@@ -181,8 +181,8 @@ class Fitting(lightning.LightningModule):
 
 def better(monitor: str) -> Literal["min", "max"]:
     """Whether less or more of a figure is better. Raises ValueError for an unknown one."""
-    if monitor not in EpochTable.FIGURES:
-        raise ValueError(f"unknown monitor {monitor}; known are {', '.join(EpochTable.FIGURES)}")
+    if monitor not in FIGURES:
+        raise ValueError(f"unknown monitor {monitor}; known are {', '.join(FIGURES)}")
     return "min" if monitor == "tune_loss" else "max"
 
 

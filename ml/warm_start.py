@@ -8,13 +8,11 @@ from pathlib import Path
 import torch
 
 from ml import bundle as bundles
-from ml.bundle import FACTS, Bundle
+from ml.bundle import FACTS, INSTALLED, Bundle
 from ml.networks import Reader
 
 PREFIX = "bundle:"
 SHIPPED = Path(__file__).parent / "bundles"
-INSTALLED = "FIRSTLOOK_BUNDLES"
-"""Names, in the environment, a folder of further bundles, each in a folder called by its hash."""
 
 
 def bundle_of(init: str) -> Bundle | None:

@@ -14,13 +14,16 @@ import flask
 import flask_migrate
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_wtf.csrf import generate_csrf
 from jinja2 import FileSystemBytecodeCache
 
+from tests import made
+from webapp.accounts import passwords
 from webapp.accounts.models import Site, User, UserRole
-from webapp.accounts.services import hash_password
+from webapp.accounts.passwords import hash_password
 from webapp.app import create_app
 from webapp.config import Settings
 from webapp.core import create_core
@@ -29,6 +32,11 @@ from webapp.permissions import Role
 
 PASSWORD = "correct horse battery"
 DATA = Path(os.environ.get("FIRSTLOOK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_configure() -> None:
+    """What is made once is kept until the first process of this run ends."""
+    made.folder()
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +186,7 @@ Application = Callable[[Callable[[Settings], Flask], Settings], Flask]
 
 
 @pytest.fixture(scope="session")
-def application() -> Application:
+def application(compiled_templates: FileSystemBytecodeCache) -> Application:
     """Gives an application on an empty instance. It is made once for the same settings: most of a
     short test went into compiling the same statements and templates for one more application."""
 
@@ -187,6 +195,7 @@ def application() -> Application:
         factory: Callable[[Settings], Flask], settings: Settings
     ) -> tuple[Flask, dict[str, Any], dict[str, Any]]:
         app = factory(settings)
+        app.jinja_env.bytecode_cache = compiled_templates
         _do_not_wait_for_the_disk(app)
         return app, dict(app.config), dict(app.extensions)
 
@@ -205,9 +214,11 @@ def application() -> Application:
 
 
 @pytest.fixture(scope="session")
-def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
-    """Templates that were compiled for one application of this session, for the next ones."""
-    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+def compiled_templates() -> FileSystemBytecodeCache:
+    """Templates that were compiled for one application of this run, for the next ones."""
+    folder = made.folder() / "templates"
+    folder.mkdir(exist_ok=True)
+    return FileSystemBytecodeCache(str(folder))
 
 
 @pytest.fixture
@@ -234,9 +245,28 @@ def core(database_url: str, place: Path, application: Application) -> Iterator[F
         db.engine.dispose()
 
 
+REAL_HASHER = passwords._hasher
+QUICK_HASHER = cache(lambda: PasswordHasher(time_cost=1, memory_cost=16, parallelism=1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords_are_checked_quickly() -> Iterator[None]:
+    """Thousands sign in, and what makes guessing slow is not what they are about."""
+    passwords._hasher = QUICK_HASHER
+    yield
+    passwords._hasher = REAL_HASHER
+
+
+@pytest.fixture
+def passwords_as_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed as they are in use."""
+    monkeypatch.setattr(passwords, "_hasher", REAL_HASHER)
+    monkeypatch.setattr(passwords, "_nobodys_hash", cache(passwords._nobodys_hash.__wrapped__))
+
+
 @cache
 def _password_hash() -> str:
-    return hash_password(PASSWORD)  # once: it takes its time on purpose
+    return hash_password(PASSWORD)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ Every process is a line of the Procfile, started with a real environment, and ca
 started again. `stack.app` is the application core on the same database, to look at rows.
 """
 
-import atexit
 import contextlib
 import itertools
 import os
@@ -31,6 +30,7 @@ import requests
 from flask import Flask
 from sqlalchemy import select
 
+from tests import made
 from webapp import queue
 from webapp.accounts import queries as account_queries
 from webapp.accounts import services as accounts
@@ -44,9 +44,6 @@ PASSWORD = "correct horse battery staple"
 START_SECONDS = 60
 
 T = TypeVar("T")
-
-_made: dict[tuple[Path, ...], Path] = {}
-"""Instances on SQLite that are migrated and have bundles installed, to be copied by later ones."""
 
 
 class Stuck(AssertionError):
@@ -239,24 +236,19 @@ class Stack:
         self.logs.mkdir()
         self.settings = Settings.from_environment(self.environment)
         if self.settings.database_url:
-            if self.bundles in _made:  # the export is what takes long
-                engines = _made[self.bundles] / self.settings.engines_dir.name
-                shutil.copytree(engines, self.settings.engines_dir, dirs_exist_ok=True)
             self._make_instance()
         else:
-            if self.bundles not in _made:
-                self._make_instance()
-                _made[self.bundles] = Path(tempfile.mkdtemp(prefix="firstlook-made-"))
-                atexit.register(shutil.rmtree, _made[self.bundles], ignore_errors=True)
-                shutil.copytree(self.settings.instance_dir, _made[self.bundles], dirs_exist_ok=True)
-            shutil.copytree(_made[self.bundles], self.settings.instance_dir, dirs_exist_ok=True)
+            instance = made.instance_of(self.bundles, self._make_instance)
+            shutil.copytree(instance, self.settings.instance_dir, dirs_exist_ok=True)
         self.app = create_core(self.settings)
 
-    def _make_instance(self) -> None:
+    def _make_instance(self) -> Path:
         self.run("flask", "--app", "wsgi", "db", "upgrade")
         if self.bundles:
+            made.put_engines(self.bundles, self.settings.engines_dir)
             command = ("python", "-m", "webapp.worker.install", *map(str, self.bundles))
-            self.run(*command, seconds=300 * len(self.bundles))
+            self.run(*command)
+        return self.settings.instance_dir
 
     def run(self, *command: str, seconds: float = 300) -> str:
         """Run a command of the project in this instance; returns what it printed."""

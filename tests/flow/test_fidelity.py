@@ -9,6 +9,7 @@ from PIL import Image
 from ml import predictor as predictors
 from ml.decode import decode
 from ml.predictor import Predictor
+from tests import made
 from tests.demo import newest_bundle
 from webapp import imaging
 
@@ -24,10 +25,8 @@ FORMATS: dict[str, dict[str, object]] = {
 
 
 @pytest.fixture(scope="module")
-def blood_cell_model(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return predictors.load(
-        newest_bundle("blood-cell"), device="cpu", cache_dir=tmp_path_factory.mktemp("engines")
-    )
+def blood_cell_model() -> Predictor:
+    return predictors.load(newest_bundle("blood-cell"), device="cpu", cache_dir=made.engines())
 
 
 def samples() -> list[Path]:

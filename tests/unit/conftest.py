@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from ml import bundle as bundles
-from ml.engines import export
+from tests import made
 from tests.unit.ml.factories import make_bundle
 from webapp.config import current_settings
 
@@ -17,7 +16,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A bundle, and the folder that its network was exported to."""
     folder = tmp_path_factory.mktemp("tiny")
     path = make_bundle(folder / "bundle")
-    return path, export(bundles.load(path), folder / "engines").parent
+    made.put_engines([path], folder / "engines")
+    return path, folder / "engines"
 
 
 @pytest.fixture

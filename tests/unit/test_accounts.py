@@ -51,6 +51,7 @@ def session_count(user: User) -> int:
 # Passwords
 
 
+@pytest.mark.usefixtures("passwords_as_decided")
 def test_passwords_are_hashed_as_decided() -> None:
     parameters = extract_parameters(hash_password(PASSWORD))
     assert parameters.type is Type.ID
@@ -58,6 +59,7 @@ def test_passwords_are_hashed_as_decided() -> None:
     assert (parameters.time_cost, parameters.parallelism) == (2, 1)
 
 
+@pytest.mark.usefixtures("passwords_as_decided")
 def test_a_password_is_recognised() -> None:
     password_hash = hash_password(PASSWORD)
     assert verify_password(PASSWORD, password_hash)
@@ -153,6 +155,7 @@ def test_every_refusal_costs_one_hash(
     assert len({password_hash.rsplit("$", 2)[0] for password_hash in checked}) == 1
 
 
+@pytest.mark.usefixtures("passwords_as_decided")
 def test_old_parameters_are_replaced_at_signing_in(core: Flask, people: People) -> None:
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     user = people.user(Role.ADMINISTRATOR, password_hash=weak)

@@ -1,6 +1,5 @@
 """Comparisons in the worker: two small real models, and the locked test set that labels decide."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from ml import bundle as bundles
 from ml.datasets.manifest import Manifest, Record
-from ml.engines import export
+from tests import made
 from tests.conftest import People
 from tests.unit.ml.factories import make_bundle, picture, picture_bytes
 from webapp import queue, storage
@@ -29,18 +27,15 @@ COUNT = 40
 
 
 @pytest.fixture(scope="module")
-def other_exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A second bundle of the same reading task, and its network as it was exported, once."""
-    folder = tmp_path_factory.mktemp("other")
-    path = make_bundle(folder / "bundle", seed=1)
-    return path, export(bundles.load(path), folder / "engines")
+def other_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second bundle of the same reading task."""
+    return make_bundle(tmp_path_factory.mktemp("other") / "bundle", seed=1)
 
 
 @pytest.fixture
-def other(bundle: Path, other_exported: tuple[Path, Path]) -> Path:
-    path, engine = other_exported
-    shutil.copy(engine, current_settings().engines_dir)
-    return path
+def other(bundle: Path, other_made: Path) -> Path:
+    made.put_engines([other_made], current_settings().engines_dir)
+    return other_made
 
 
 @pytest.fixture

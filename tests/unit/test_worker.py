@@ -25,7 +25,7 @@ from ml.bundle import BundleError
 from ml.predictor import Predictor
 from tests.conftest import People
 from tests.factories import scheduled
-from tests.unit.ml.factories import picture_bytes
+from tests.unit.ml.factories import make_bundle, picture_bytes
 from webapp import queue, storage, sweeper
 from webapp.assessments import services
 from webapp.assessments.models import Assessment, Failure, State
@@ -95,7 +95,7 @@ def reread(assessment: Assessment) -> Assessment:
 
 
 def always_raise(error: Exception) -> Callable[..., Any]:
-    def predict(*_: Any) -> Any:
+    def predict(*_: Any, **__: Any) -> Any:
         raise error
 
     return predict
@@ -514,6 +514,19 @@ def test_installing_registers_copies_and_lets_the_first_serve(bundle: Path) -> N
         "eosinophil",
         "erythroblast",
     ]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_several_are_exported_by_one_process_and_what_is_no_bundle_stops_none(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(current_settings().engines_dir)
+    other = make_bundle(tmp_path / "other", seed=1)
+    (tmp_path / "none").mkdir()
+    install.export_together([bundle, tmp_path / "none", other])
+    monkeypatch.setattr(subprocess, "run", always_raise(AssertionError("exported again")))
+    assert install.install(bundle)
+    assert install.install(other)
 
 
 def test_installing_again_does_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Each one is verified, copied under its hash, exported, tested on the images that it brings along,
 and registered; the first of a reading task serves it from then on. What is installed already is
-left as it is, and costs no time.
+left as it is, and costs no time. All are exported by one process.
 """
 
 import argparse
@@ -11,6 +11,8 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -18,7 +20,7 @@ from filelock import FileLock
 from ml import bundle as bundles
 from ml import reference
 from ml.bundle import Bundle, BundleError
-from ml.engines import EngineError
+from ml.engines import EngineError, export_all
 from webapp import storage
 from webapp.accounts.models import User
 from webapp.config import InvalidSettings, Settings, current_settings
@@ -71,13 +73,32 @@ def install(path: Path, *, actor: User | None = None) -> bool:
     return True
 
 
+def export_together(paths: Iterable[Path]) -> None:
+    """Export every network that is missing here, in one process. What is wrong with one of them
+    is said when that one is installed."""
+    settings = current_settings()
+    missing = []
+    for path in paths:
+        with suppress(BundleError):
+            bundle = bundles.load(path)
+            if not _is_exported(bundle, settings):
+                missing.append(bundle)
+    with suppress(EngineError):
+        export_all(missing, settings.engines_dir)
+
+
 def _is_ready(bundle: Bundle, settings: Settings) -> bool:
-    exported = settings.engines_dir / f"{bundle.sha256}.onnx"
     return (
         installed(bundle.sha256) is not None
         and (settings.bundles_dir / bundle.sha256).is_dir()
-        and (exported.exists() or predictors.gpu_count(settings) > 0)
+        and _is_exported(bundle, settings)
     )
+
+
+def _is_exported(bundle: Bundle, settings: Settings) -> bool:
+    """Its export is here, or none is needed."""
+    exported = settings.engines_dir / f"{bundle.sha256}.onnx"
+    return exported.exists() or predictors.gpu_count(settings) > 0
 
 
 def _copy(bundle: Bundle, bundles_dir: Path) -> Path:
@@ -146,6 +167,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     with app.app_context():
+        export_together(options.bundles)
         for path in options.bundles:
             try:
                 new = install(path)

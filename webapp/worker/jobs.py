@@ -12,6 +12,7 @@ from webapp.assessments import leases, services
 from webapp.assessments.queries import unclaimed_count
 from webapp.assessments.services import Claim
 from webapp.config import current_settings
+from webapp.datasets.queries import only_here
 from webapp.db import transaction
 from webapp.explanations import services as explanations
 from webapp.reproductions import services as reproductions
@@ -120,7 +121,8 @@ def reproduce() -> None:
 )
 def administer() -> None:
     """Do what administrators have asked for, one thing after the other, until nothing waits."""
-    if not any(unclaimed_count(kind.rows) for kind in KINDS if kind.job == queue.ADMINISTER):
+    waiting = (unclaimed_count(kind.rows) for kind in KINDS if kind.job == queue.ADMINISTER)
+    if not (any(waiting) or only_here()):
         return  # as at nearly every ring: what is imported below takes seconds
     from webapp.worker.administration import STEPS
 

@@ -24,10 +24,9 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from ml import progress
-from ml.bundle import BundleError
+from ml.bundle import INSTALLED, BundleError
 from ml.engines import EngineError
 from ml.progress import Ending
-from ml.warm_start import INSTALLED
 from webapp.config import REPOSITORY, current_settings
 from webapp.errors import Conflict, DomainError, NotFound
 from webapp.registry.queries import installed

@@ -9,15 +9,16 @@ from ml import predictor as predictors
 from ml.datasets import packed
 from ml.datasets.manifest import Manifest
 from ml.predictor import Predictor
+from tests import made
 from tests.unit.ml.factories import make_bundle, picture_bytes
 
 SHIPPED = Path(__file__).parents[3] / "ml" / "bundles" / "blood-cell"
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache_dir() -> Path:
     """Where exported networks are kept during the tests."""
-    return tmp_path_factory.mktemp("engines")
+    return made.engines()
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,19 @@ from PIL import Image
 
 from ml import bundle as bundles
 from ml.datasets.manifest import Manifest
-from ml.engines import Engine, EngineError, OnnxEngine, TorchEngine, export, has_cuda, open_engine
-from ml.predictor import ImageAssessment, Predictor
+from ml.engines import (
+    Engine,
+    EngineError,
+    OnnxEngine,
+    TorchEngine,
+    export,
+    export_all,
+    has_cuda,
+    open_engine,
+)
+from ml.predictor import ImageAssessment, Predictor, load
+from tests import made
+from tests.unit.ml.factories import make_bundle
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,8 +74,35 @@ def test_an_export_is_made_once_and_kept_by_hash(tiny_bundle: Path, tmp_path: Pa
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_several_are_exported_by_one_process_up_to_one_that_fails(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tiny_bundle, *(make_bundle(tmp_path / str(seed), seed=seed) for seed in (1, 2, 3))]
+    several = [bundles.load(path) for path in paths]
+    kept = [tmp_path / f"{bundle.sha256}.onnx" for bundle in several]
+    made.put_engines([tiny_bundle], tmp_path)
+    made_at = kept[0].stat().st_mtime_ns
+    started, run = [], subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: started.append(a) or run(*a, **k))
+    weights = paths[2] / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"not what they were when it was loaded")
+    with pytest.raises(EngineError, match=r"(?s)/1, .*/2, .*/3 failed.*was edited"):
+        export_all(several, tmp_path)
+    assert [file.exists() for file in kept] == [True, True, False, False]
+    assert not list(tmp_path.glob("*.partial"))
+    weights.write_bytes(whole)
+    export_all(several, tmp_path)
+    export_all(several, tmp_path)
+    assert len(started) == 2
+    assert kept[0].stat().st_mtime_ns == made_at
+    assert all(load(path, device="cpu", cache_dir=tmp_path).self_test().passed for path in paths)
+    assert len(started) == 2
+
+
 def test_a_spoilt_export_is_made_anew(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = bundles.load(tiny_bundle)
+    made.put_engines([tiny_bundle], tmp_path)
     kept = export(bundle, tmp_path)
     whole = kept.read_bytes()
     middle = len(whole) // 2

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from ml import train
+from ml.bundle import INSTALLED
 from ml.datasets import packed
 from ml.progress import FILE, Ending
 from ml.recipe import Recipe, RecipeError
 from ml.recipe_schema import schema
 from ml.training import Machine, fit, split_manifest
-from ml.warm_start import INSTALLED, find_bundle
+from ml.warm_start import find_bundle
 from tests.unit.ml.factories import make_bundle
 from tests.unit.ml.test_training import RECIPE, TASK, part
 

@@ -20,12 +20,12 @@ COUNT = 24
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Predictor]:
+def pair(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Predictor]:
     """Two bundles that say different things of the same pictures."""
     folder = tmp_path_factory.mktemp("pair")
     return [
         predictors.load(
-            make_bundle(folder / str(seed), seed=seed), device="cpu", cache_dir=folder / "engines"
+            make_bundle(folder / str(seed), seed=seed), device="cpu", cache_dir=cache_dir
         )
         for seed in (0, 1)
     ]
