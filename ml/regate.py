@@ -36,7 +36,7 @@ from ml.recipe import GateRecipe, NetworkRecipe, typed_from_dict
 from ml.refusal import evenly
 from ml.runs import code_revision
 
-OWN_SHOWN = 2000
+OWN_SHOWN = 1800
 """Training pictures of the bundle's own task that it is taught by."""
 OF_OTHERS = {TRAIN: 400, TUNE: 200}
 """Pictures of each other task that are shown to teach, and to try."""
