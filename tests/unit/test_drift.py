@@ -19,7 +19,9 @@ REFERENCES = [
 ]
 LOOKS = 200
 
-each = pytest.mark.parametrize("path", REFERENCES, ids=lambda path: f"{path.parts[-3]}-{path.stem[:9]}")
+each = pytest.mark.parametrize(
+    "path", REFERENCES, ids=lambda path: f"{path.parts[-3]}-{path.stem[:9]}"
+)
 
 
 def reference(path: Path) -> Sample:
