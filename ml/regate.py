@@ -91,7 +91,7 @@ def limits(
     return replace(
         bundle.abstention,
         novelty_above=far_limit(novelty, gates),
-        strangeness_above=appearance and far_limit(appearance.distance(seen), gates),
+        strangeness_above=far_limit(appearance.distance(seen), gates) if appearance else None,
         otherness_above=other_limit(otherness.of(seen), gates),
     )
 
@@ -118,7 +118,7 @@ def regate(
     otherness = Otherness.fit(taught, list(looks_of_others(TRAIN, others, spec).values()))
     otherness = otherness.as_stored()
     abstention = limits(bundle, gates, otherness, [*map(own.open_image, parts[TUNE])], cache)
-    limit = abstention.otherness_above
+    limit = abstention.otherness_above or 0.0
     tried = {
         kind: float((otherness.of(seen) > limit).mean())
         for kind, seen in looks_of_others(TUNE, others, spec).items()
