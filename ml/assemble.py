@@ -5,7 +5,7 @@ the finished predictor exactly as it will serve, and decides nothing.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ml.calibration import (
 )
 from ml.datasets.manifest import Manifest, Record
 from ml.evaluate import assess, report, write_predictions
-from ml.gates import Abstention, Familiarity, Looks, looks, sharpness
+from ml.gates import Abstention, Familiarity, Looks, Otherness, looks, sharpness
 from ml.jsonfile import write_json
 from ml.losses import class_weights
 from ml.metadata import encoding
@@ -42,6 +42,7 @@ from ml.preprocess import PreprocessSpec
 from ml.reading_task import ReadingTask
 from ml.recipe import GateRecipe, NetworkRecipe, Recipe
 from ml.sampling import draw
+from ml.warm_start import bundle_of
 
 Array = npt.NDArray[np.float32]
 
@@ -87,6 +88,7 @@ def assemble(
     probabilities = calibration(logits)
     familiarity = Familiarity.fit(train_features, gates.directions).as_stored()
     appearance = Looks.fit(looks_of(train)).as_stored()
+    otherness, seen = _inherited(recipe, spec), looks_of(tune)
     weights = _decision_weights(recipe, train)
     points = _operating_points(task, probabilities, truth, gates)
     subjects = _subjects(manifest, tune)
@@ -95,7 +97,8 @@ def assemble(
         gates,
         tune,
         novelty=familiarity.distance(features),
-        strangeness=appearance.distance(looks_of(tune)),
+        strangeness=appearance.distance(seen),
+        otherness=None if otherness is None else otherness.of(seen),
         **_answers_on_tune(task, probabilities * weights, truth, points),
         set_sizes=_set_sizes(probabilities, weights, conformal),
     )
@@ -126,17 +129,50 @@ def assemble(
         "training": {**provenance, "figures": {}},
         "self_test": [],
     }
-    path.mkdir(parents=True, exist_ok=True)
     learnt = {f"network.{name}": value.numpy() for name, value in reader.state_dict().items()}
-    tensors = {**learnt, **familiarity.tensors(), **appearance.tensors()}
+    tensors = {
+        **learnt,
+        **familiarity.tensors(),
+        **appearance.tensors(),
+        **(otherness.tensors() if otherness else {}),
+    }
+    return complete(
+        path,
+        task=task,
+        network=recipe.network,
+        facts=facts,
+        tensors=tensors,
+        manifest=manifest,
+        tuned_on=tune.files,
+        test=test,
+    )
+
+
+def complete(
+    path: Path,
+    *,
+    task: ReadingTask,
+    network: NetworkRecipe,
+    facts: dict[str, Any],
+    tensors: Mapping[str, npt.NDArray[Any]],
+    manifest: Manifest,
+    tuned_on: Sequence[str],
+    test: Sequence[Record],
+) -> Bundle:
+    """Write what can be said of a bundle only by what it answers, and return it.
+
+    That is its reference on the files ``tuned_on``, its figures, card, licence and self-test, which
+    ``facts`` are to leave empty. The answers on the locked test are written beside ``path``.
+    """
+    path.mkdir(parents=True, exist_ok=True)
     bundles.save(path, facts, tensors)
     with tempfile.TemporaryDirectory() as cache:
         threads = torch.get_num_threads()
         predictor = predictors.load(path, device="cpu", cache_dir=Path(cache), threads=threads)
     answers = assess(predictor, manifest, test)
-    files = set(tune.files)
-    tuned_on = [record for record in manifest.records if record.file in files]
-    reference.write(path / reference.FILE, reference.make(predictor, manifest, tuned_on))
+    files = set(tuned_on)
+    tuned = [record for record in manifest.records if record.file in files]
+    reference.write(path / reference.FILE, reference.make(predictor, manifest, tuned))
     figures = report(facts, test, answers)
     write_predictions(path.parent / "predictions.csv", task.codes, test, answers)
     headline = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
@@ -146,7 +182,7 @@ def assemble(
     facts["self_test"] = samples.write(path, shown, predictor)
     write_json(path / "report.json", figures)
     (path / "MODEL_CARD.md").write_text(model_card(task, facts, figures), encoding="utf-8")
-    (path / "LICENSE.md").write_text(_licence(task, recipe.network), encoding="utf-8")
+    (path / "LICENSE.md").write_text(_licence(task, network), encoding="utf-8")
     return bundles.save(path, facts, tensors)
 
 
@@ -177,6 +213,17 @@ def _decision_weights(recipe: Recipe, train: Part) -> npt.NDArray[np.float64]:
     share = train.targets.double().mean(dim=0).clamp(min=1e-6).numpy()
     weights: npt.NDArray[np.float64] = (1 / share) / (1 / share).min()
     return weights.round(6)
+
+
+def _inherited(recipe: Recipe, spec: PreprocessSpec) -> Otherness | None:
+    """How others look, as the bundle knows that the network starts from.
+
+    None where that one reads something else, or frames it otherwise, and so sees other looks.
+    """
+    started = bundle_of(recipe.network.init)
+    if not started or started.reading_task != recipe.reading_task or started.preprocess != spec:
+        return None
+    return Otherness.from_tensors(started.tensors())
 
 
 def _subjects(manifest: Manifest, part: Part) -> npt.NDArray[Any]:
@@ -213,6 +260,7 @@ def _abstention(
     *,
     novelty: Array,
     strangeness: Array,
+    otherness: Array | None,
     confidence: npt.NDArray[np.float64],
     right: npt.NDArray[np.bool_],
     set_sizes: npt.NDArray[np.int64],
@@ -221,7 +269,6 @@ def _abstention(
     frames = tune.frames.numpy()
     brightness = frames.mean(axis=(1, 2, 3))
     coverage = (1 + gates.coverage) / 2
-    foreign = 1 - gates.refused_own / 2
     return Abstention(
         confidence_below=abstention_threshold(
             confidence, right, accuracy=gates.accuracy, coverage=coverage
@@ -233,9 +280,24 @@ def _abstention(
         brightness_below=float(brightness.min() / 2),
         brightness_above=float((255 + brightness.max()) / 2),
         sharpness_below=float(min(sharpness(frame) for frame in frames) / 2),
-        novelty_above=float(np.quantile(novelty, foreign)),
-        strangeness_above=float(np.quantile(strangeness, foreign)),
+        novelty_above=far_limit(novelty, gates),
+        strangeness_above=far_limit(strangeness, gates),
+        otherness_above=None if otherness is None else other_limit(otherness, gates),
     )
+
+
+def far_limit(distances: Array, gates: GateRecipe) -> float:
+    """How far a picture may be, by the distances (n,) of the tune pictures, of two such gates."""
+    middle, edge = np.quantile(distances, (0.5, 1 - gates.refused_own / 2))
+    return float(middle + gates.margin * (edge - middle))
+
+
+def other_limit(odds: Array, gates: GateRecipe) -> float:
+    """The log odds of being of another kind up to which a picture is read.
+
+    Even ones, unless too many of the tune pictures, whose odds are ``odds`` (n,), are over them.
+    """
+    return max(0.0, float(np.quantile(odds, 1 - gates.refused_own / 2)))
 
 
 def _set_sizes(

@@ -27,6 +27,8 @@ from ml.recipe import typed_from_dict
 
 SCHEMA_VERSION = 1
 FACTS = "bundle.json"
+COMPUTED = ("schema_version", "files")
+"""What ``save`` adds to the facts that it is given."""
 WEIGHTS = "model.safetensors"
 INSTALLED = "FIRSTLOOK_BUNDLES"
 """Names, in the environment, a folder of further bundles, each in a folder called by its hash."""
@@ -191,7 +193,7 @@ def verify(path: Path) -> list[str]:
 def save(path: Path, facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Bundle:
     """Write weights and ``bundle.json`` into ``path`` and return the verified bundle.
 
-    ``facts`` is ``bundle.json`` without ``schema_version`` and ``files``; other files of the
+    ``facts`` is ``bundle.json`` without what is ``COMPUTED``; other files of the
     bundle must already lie in ``path``. Floating-point tensors are stored in half precision.
     """
     path.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,8 @@ foreign shows in its looks and in the network's features, and whether the answer
 calibrated probabilities.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Self
 
@@ -17,6 +17,10 @@ from PIL import Image
 from ml.preprocess import Pixels
 
 Array = npt.NDArray[np.float32]
+
+
+REACH = 6.0
+"""Standard deviations from the mean after which ``Otherness`` takes no further notice."""
 
 
 class Reason(StrEnum):
@@ -77,6 +81,8 @@ class Abstention:
     """Largest accepted distance from what was learnt, as ``Familiarity.distance`` measures it."""
     strangeness_above: float | None = None
     """Largest accepted distance of the picture's looks, as ``Looks.distance`` measures it."""
+    otherness_above: float | None = None
+    """Largest accepted log odds of being of another kind, as ``Otherness.of`` gives them."""
 
     def before(self, size: tuple[int, int], measured: Measures) -> Reason | None:
         """The reason for which a picture need not be read at all, if there is one.
@@ -95,10 +101,15 @@ class Abstention:
             return Reason.BLURRED
         return None
 
-    def is_foreign(self, novelty: float, strangeness: float) -> bool:
+    def is_foreign(self, novelty: float, strangeness: float, otherness: float) -> bool:
         """Whether a picture is not of the kind that the model learnt from."""
-        return (self.novelty_above is not None and novelty > self.novelty_above) or (
-            self.strangeness_above is not None and strangeness > self.strangeness_above
+        return any(
+            limit is not None and value > limit
+            for value, limit in (
+                (novelty, self.novelty_above),
+                (strangeness, self.strangeness_above),
+                (otherness, self.otherness_above),
+            )
         )
 
     def after(self, confidence: float, set_size: int) -> Reason | None:
@@ -193,6 +204,77 @@ class Looks:
         if "looks.centre" not in tensors:
             return None
         return cls(tensors["looks.centre"], tensors["looks.whitening"])
+
+
+@dataclass(frozen=True)
+class Otherness:
+    """How much more a picture looks like others than like those that the model is for.
+
+    A logistic regression on looks and their products, fitted to the model's own training pictures
+    against others (outlier exposure: Hendrycks et al. 2019, "Deep anomaly detection with outlier
+    exposure"). ``Looks`` alone knows only what is near, and accepts another kind of picture that is
+    as near as a rare one of its own.
+    """
+
+    centre: Array
+    """Mean looks (k,)."""
+    scale: Array
+    """Their standard deviations (k,)."""
+    weights: Array
+    """Of the looks, in standard deviations, and of their k (k + 1) / 2 products."""
+    bias: Array
+    """(1,)."""
+
+    @classmethod
+    def fit(cls, own: Array, others: Sequence[Array], penalty: float = 1.0) -> Self:
+        """From the looks (n, k) of own pictures and of each other kind.
+
+        Own and others weigh the same in all, and so does each of the others, however many there
+        are.
+        """
+        from sklearn.linear_model import LogisticRegression  # not loaded in serving
+
+        seen = np.concatenate((own, *others))
+        of_kind = np.repeat(np.arange(1 + len(others)), [len(own), *map(len, others)])
+        weights = 1 / np.bincount(of_kind)[of_kind]
+        weights[len(own) :] /= len(others)
+        centre, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-6
+        blank = cls(centre, scale, np.empty(0, np.float32), np.zeros(1, np.float32)).as_stored()
+        model = LogisticRegression(C=1 / penalty, max_iter=5000)
+        model.fit(blank.terms(seen), of_kind > 0, sample_weight=weights * len(seen) / 2)
+        return replace(
+            blank,
+            weights=model.coef_[0].astype(np.float32),
+            bias=model.intercept_.astype(np.float32),
+        )
+
+    def terms(self, seen: Array) -> Array:
+        """What of looks (n, k) is weighed: how far they are from the mean, and the products.
+
+        What is further than REACH counts as so far: how far a picture may be is for ``Looks``.
+        """
+        far = np.clip((seen - self.centre) / self.scale, -REACH, REACH)
+        first, second = np.triu_indices(far.shape[1])
+        return np.concatenate((far, far[:, first] * far[:, second]), axis=1)
+
+    def of(self, seen: Array) -> Array:
+        """Log odds (n,) that pictures with the looks (n, k) are of another kind."""
+        return self.terms(seen) @ self.weights + self.bias[0]
+
+    def as_stored(self) -> Self:
+        """The same in the precision that a bundle keeps, which limits are to be set with."""
+        return type(self)(**{name: _stored(value) for name, value in vars(self).items()})
+
+    def tensors(self) -> dict[str, Array]:
+        """Named arrays for the bundle's weight file."""
+        return {f"otherness.{name}": value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Array]) -> Self | None:
+        """The inverse of ``tensors``; None for a bundle that was shown no others."""
+        if "otherness.centre" not in tensors:
+            return None
+        return cls(**{entry.name: tensors[f"otherness.{entry.name}"] for entry in fields(cls)})
 
 
 @dataclass(frozen=True)

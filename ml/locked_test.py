@@ -24,7 +24,7 @@ from ml.splits import Split
 
 FOLDER = Path(__file__).parent / "locked_tests"
 COLUMNS = ("sha256", "subject", "part")
-TEST, TUNE, DROPPED = "test", "tune", "dropped"
+TRAIN, TEST, TUNE, DROPPED = "train", "test", "tune", "dropped"
 
 
 def rows_of(manifest: Manifest, split: Split) -> list[tuple[str, str, str]]:
@@ -46,6 +46,28 @@ def write(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows)
+
+
+def held_back(folder: Path = FOLDER) -> dict[str, str]:
+    """Of every picture that any table in ``folder`` names, by its SHA-256, the part it is of."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as table:
+            found.update((row["sha256"], row["part"]) for row in csv.DictReader(table))
+    return found
+
+
+def parts_of(manifest: Manifest, folder: Path = FOLDER) -> dict[str, list[str]]:
+    """The files of a data set by the part that the tables in ``folder`` give each to.
+
+    What no table names is of ``train``.
+    """
+    held = held_back(folder)
+    parts: dict[str, list[str]] = {part: [] for part in (TRAIN, TUNE, TEST, DROPPED)}
+    for record in manifest.records:
+        digest = hashlib.sha256(manifest.read(record.file)).hexdigest()
+        parts[held.get(digest, TRAIN)].append(record.file)
+    return parts
 
 
 def main() -> int:

@@ -171,6 +171,14 @@ def _gates(gates: Mapping[str, Any]) -> str:
         f"confidence under {gates['confidence_below']:.3f}, or no finding over its operating "
         "point where there may be several: `uncertain`",
     ]
+    if gates.get("otherness_above") is not None:
+        limits.insert(
+            -1,
+            "looks more like other pictures than like its own (log odds over "
+            f"{gates['otherness_above']:.3f}): `unfamiliar`. This was learnt from training "
+            "pictures of the other reading tasks and from patterns made by rules, so that it knows "
+            "those tasks; pictures of any other kind were not shown to it",
+        )
     if gates["set_size_above"] is not None:
         limits.append(f"more than {gates['set_size_above']} findings remain possible: `ambiguous`")
     return _list(tuple(limits))

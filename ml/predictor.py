@@ -15,7 +15,7 @@ from ml.bundle import Bundle
 from ml.datasets.manifest import SEPARATOR
 from ml.decode import decode
 from ml.engines import Engine, EngineError, open_engine
-from ml.gates import Familiarity, Looks, Measures, Reason, looks, measure
+from ml.gates import Familiarity, Looks, Measures, Otherness, Reason, looks, measure
 from ml.preprocess import Pixels
 
 BATCH = 32
@@ -61,6 +61,7 @@ class Predictor:
         tensors = bundle.tensors()
         self._familiarity = Familiarity.from_tensors(tensors)
         self._looks = Looks.from_tensors(tensors)
+        self._otherness = Otherness.from_tensors(tensors)
         self._encoding = bundle.metadata
         self._codes = bundle.codes
         self._thresholds = bundle.thresholds
@@ -103,21 +104,32 @@ class Predictor:
         if not (np.isfinite(logits).all() and np.isfinite(features).all()):
             raise EngineError("the network's answer is not a number")
         novelty = self._familiarity.distance(features)
-        strangeness = self._strangeness(frames)
+        strangeness, otherness = self._of_looks(frames)
         assessed = []
         for index, row in enumerate(bundle.calibration(logits)):
             measures = measure(images[index], frames[index])
             reason = limits.before(images[index].size, measures)
-            if not reason and limits.is_foreign(float(novelty[index]), float(strangeness[index])):
+            far = float(novelty[index]), float(strangeness[index]), float(otherness[index])
+            if not reason and limits.is_foreign(*far):
                 reason = Reason.UNFAMILIAR
             assessed.append(replace(self._decide(row, reason), measures=measures))
         return assessed
 
-    def _strangeness(self, frames: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        """How strange the pictures look (n,); 0 for a bundle that does not ask."""
-        if self._looks is None:
-            return np.zeros(len(frames), np.float32)
-        return self._looks.distance(np.stack([looks(frame) for frame in frames]))
+    def _of_looks(
+        self, frames: Sequence[Pixels]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """How strange (n,) the pictures look, and how much of another kind (n,).
+
+        0 for a bundle that does not ask.
+        """
+        known, nothing = (self._looks, self._otherness), np.zeros(len(frames), np.float32)
+        if not any(known):
+            return nothing, nothing
+        seen = np.stack([looks(frame) for frame in frames])
+        return (
+            self._looks.distance(seen) if self._looks else nothing,
+            self._otherness.of(seen) if self._otherness else nothing,
+        )
 
     def _decide(
         self, probabilities: npt.NDArray[np.float64], reason: Reason | None

@@ -153,6 +153,9 @@ class GateRecipe:
     share of the training pictures, so that rare ones are named as readily as common ones."""
     refused_own: float = 0.005
     """Share of the tune pictures that may be refused as unfamiliar."""
+    margin: float = 1.0
+    """How far the limits of what is unfamiliar lie from the middle of the tune pictures, in times
+    of where that share would put them; over 1 where few subjects stand for all that may come."""
     directions: int = 128
     """Principal directions outside which a picture's features are foreign."""
     short_side_below_px: int = 64

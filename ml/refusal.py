@@ -1,5 +1,6 @@
 """Measure whom a bundle refuses: other tasks' pictures, pictures of no task, and its own.
 
+Other tasks' pictures are those of their locked tests, which no gate was fitted to or set by.
 Refused is what is held back for being foreign or too poor; what is merely uncertain is counted
 apart, since a doubtful answer to a wrong question is still an answer.
 """
@@ -20,12 +21,13 @@ from ml.decode import decode
 from ml.evaluate import recorded_split
 from ml.gates import Reason
 from ml.jsonfile import write_json
+from ml.locked_test import TEST, parts_of
 from ml.predict import DEFAULT_CACHE
 from ml.predictor import BATCH, Predictor
 
 DOUBT = {Reason.UNCERTAIN, Reason.AMBIGUOUS}
 OF_EACH = 200
-"""Pictures that are taken of every other task, spread over its data set."""
+"""Pictures that are taken of every other task, spread over its locked test."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,13 @@ def _screen(random: np.random.Generator) -> Image.Image:
 
 def spread(manifest: Manifest, files: Sequence[str], count: int) -> list[Image.Image]:
     """So many pictures, evenly spaced over ``files``."""
-    places = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).astype(int))
-    return [manifest.open_image(files[place]) for place in places]
+    return [manifest.open_image(file) for file in evenly(files, count)]
+
+
+def evenly(files: Sequence[str], count: int) -> list[str]:
+    """So many of ``files``, evenly spaced; all of them where there are no more."""
+    places = np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)
+    return [files[place] for place in places]
 
 
 def main() -> None:
@@ -124,14 +131,14 @@ def main() -> None:
     options = parser.parse_args()
     predictor = predictors.load(options.bundle, cache_dir=options.cache, threads=2)
     own = packed.read(options.own)
-    tested = recorded_split(predictor.bundle.facts, own).test
+    tested = parts_of(own)[TEST] or recorded_split(predictor.bundle.facts, own).test
     table = {
         "own test": measure(predictor, spread(own, tested, len(tested))),
         "no task": measure(predictor, [_reopened(picture) for picture in of_no_task()]),
     }
     for folder in options.other:
         manifest = packed.read(folder)
-        files = [record.file for record in manifest.records]
+        files = parts_of(manifest)[TEST] or [record.file for record in manifest.records]
         table[folder.name] = measure(predictor, spread(manifest, files, OF_EACH))
     for kind, refusals in table.items():
         print(f"{predictor.bundle.name}: {kind} ({refusals.count}): {refusals}")

@@ -13,10 +13,15 @@ from webapp.monitoring import drift
 from webapp.monitoring.drift import Sample, Verdict, compare
 from webapp.monitoring.past import sample_of_figures
 
-REFERENCES = sorted((REPOSITORY / "ml" / "references").glob("*.json"))
+REFERENCES = [
+    *sorted((REPOSITORY / "ml" / "references").glob("*.json")),
+    *sorted((REPOSITORY / "ml" / "bundles").glob("*/*/reference.json")),
+]
 LOOKS = 200
 
-each = pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.stem[:8])
+each = pytest.mark.parametrize(
+    "path", REFERENCES, ids=lambda path: f"{path.parts[-3]}-{path.stem[:9]}"
+)
 
 
 def reference(path: Path) -> Sample:

@@ -30,6 +30,7 @@ WHOLE: dict[str, Any] = {
         "sharpness_below": 1.2345,
         "novelty_above": 0.31137,
         "strangeness_above": 4.5678,
+        "otherness_above": 0.0,
         "some_new_limit": 3,
     },
     "training": {
@@ -103,6 +104,7 @@ def test_it_shows_what_the_model_is_for_what_it_finds_and_how_well(
         "sharpness is under 1.23",
         "its distance is over 0.311",
         "their distance is over 4.57",
+        f"of another kind than those that the model is for, with a probability over 50.0{PERCENT}",
         "some new limit: 3",
         f">74.0{PERCENT}<",
         f">95.4{PERCENT}<",

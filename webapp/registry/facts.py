@@ -155,7 +155,7 @@ class Facts:
         sentences = []
         for limit, said in _within(self._manifest, "abstention").items():
             value = _number(said)
-            if value and (limit, value) not in _NEVER_EXCEEDED:
+            if value is not None and (limit, value) not in _NEVER_EXCEEDED:
                 sentences.append(_limit(limit, value))
         return sentences
 
@@ -175,6 +175,10 @@ def _plain(value: float) -> str:
 
 def _rough(value: float) -> str:
     return format_decimal(value, "@##")
+
+
+def _of_log_odds(value: float) -> str:
+    return share((1 + math.tanh(value / 2)) / 2)
 
 
 _LIMITS = {
@@ -199,10 +203,19 @@ _LIMITS = {
         ),
         _rough,
     ),
+    "otherness_above": (
+        _l(
+            "By its looks, the image is of another kind than those that the model is for, with a"
+            " probability over %(value)s."
+        ),
+        _of_log_odds,
+    ),
 }
 
 
-_NEVER_EXCEEDED = {("brightness_above", 255.0)}
+_NEVER_EXCEEDED = {("brightness_above", 255.0)} | {
+    (limit, 0.0) for limit in _LIMITS if "_below" in limit
+}
 
 
 def _limit(limit: str, value: float) -> str:

@@ -1,5 +1,6 @@
 """A bundle put together from a small network, end to end: limits, files, card, and its answers."""
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ml import bundle as bundles
+from ml import regate
 from ml.assemble import assemble, prior_offsets
 from ml.bundle import Bundle
 from ml.datasets.manifest import Manifest, Record
 from ml.engines import TorchEngine
-from ml.gates import Reason
+from ml.gates import Abstention, Reason
 from ml.networks import build_network
 from ml.parts import read_part
 from ml.predictor import Predictor
@@ -173,3 +176,88 @@ def test_what_sampling_and_weights_gave_to_the_rare_is_taken_back(
         rare, common = prior_offsets(recipe, SKIN, part)
         assert common - rare == pytest.approx(np.log(odds), abs=1e-4)
     assert prior_offsets(sampled, replace(SKIN, multi_label=True), part) == ()
+
+
+def striped(file: str) -> bytes:
+    """A picture of another kind: stripes on grey."""
+    pixels = np.full((40, 48, 3), 120, np.uint8)
+    pixels[:, int(file) % 7 :: 7] = 190 + int(file) % 60
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_gates_are_set_anew_and_the_weights_stay(
+    tmp_path: Path, drawings: Callable[[ReadingTask], Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is taught what others look like refuses them, and whoever starts from it knows them."""
+    recipe = Recipe(
+        "test",
+        "1",
+        preprocess=SPEC,
+        network=NetworkRecipe("plain-cnn", init="random"),
+        gates=replace(GATES, refused_own=0.04),
+    )
+    task = replace(SKIN, samples="phantom")
+    own = drawings(task)
+    others = Manifest(tuple(Record(str(number), ("x",)) for number in range(40)), striped)
+    before = put_together(tmp_path / "before", recipe, task, own)
+    assert before.abstention.otherness_above is None
+
+    def parts_of(manifest: Manifest) -> dict[str, list[str]]:
+        if manifest is own:
+            records = manifest.records
+            named = {part: [r.file for r in records if r.split == part] for part in PARTS}
+            return {**named, "dropped": []}
+        files = [record.file for record in manifest.records]
+        return {"train": files[::2], "tune": files[1::2]}
+
+    monkeypatch.setattr(regate, "parts_of", parts_of)
+    monkeypatch.setattr(regate, "INVENTED", {"train": 2, "tune": 1})
+    monkeypatch.setattr(regate.ReadingTask, "named", lambda code: task)
+    after = regate.regate(
+        before,
+        own,
+        {"stripes": others},
+        tmp_path / "after" / "2",
+        version="2",
+        gates=recipe.gates,
+        cache=tmp_path / "cache",
+    )
+    assert (after.version, after.facts["training"]["recipe"]["version"]) == ("2", "2")
+    assert after.facts["training"]["others_refused_on_tune"]["stripes"] == 1
+    tensors, former = after.tensors(), before.tensors()
+    assert all(np.array_equal(tensors[name], value) for name, value in former.items())
+    limits = [bundle.abstention.novelty_above for bundle in (before, after)]
+    assert limits[1] == pytest.approx(limits[0], rel=1e-2)  # of another engine
+    limit = after.abstention.otherness_above
+    assert limit is not None
+    assert limit >= 0
+
+    stripes = [others.open_image(str(number)) for number in range(5)]
+    for bundle, reason in ((after, Reason.UNFAMILIAR), (before, None)):
+        alone = replace(bundle, abstention=Abstention(otherness_above=limit))
+        answers = Predictor(alone, TorchEngine(alone, "cpu")).predict(stripes)
+        assert [answer.reason for answer in answers] == [reason] * 5
+    assert "those tasks" in (after.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+    heir = replace(recipe, network=NetworkRecipe("plain-cnn", init=f"bundle:{after.path}"))
+    inherited = put_together(tmp_path / "heir", heir, task, own)
+    kept = inherited.tensors()
+    assert np.array_equal(kept["otherness.weights"], tensors["otherness.weights"])
+    assert inherited.abstention.otherness_above == pytest.approx(limit)
+    wider = PreprocessSpec(native_short_side_px=40, size_px=32)
+    framed = put_together(tmp_path / "framed", replace(heir, preprocess=wider), task, own)
+    assert framed.abstention.otherness_above is None
+
+    strange = Manifest(own.records[1:], own.read)
+    with pytest.raises(ValueError, match="other data"):
+        regate.regate(
+            before,
+            strange,
+            {"stripes": others},
+            tmp_path / "never",
+            version="3",
+            gates=recipe.gates,
+            cache=tmp_path / "cache",
+        )

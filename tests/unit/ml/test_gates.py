@@ -1,10 +1,14 @@
-"""What a picture looks like, how sharp it is, and how strange."""
+"""What a picture looks like, how sharp it is, how strange, and whether of another kind."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from ml.gates import Looks, looks, sharpness
+from ml.bundle import halved
+from ml.gates import REACH, Looks, Otherness, looks, sharpness
+from ml.invented import Random, clouds, lights, mosaic, waves
 from tests.unit.ml.factories import picture
 
 
@@ -50,3 +54,41 @@ def test_looks_survive_the_weight_file() -> None:
 def test_grey_frames_look_as_their_colour_copies_do() -> None:
     grey = np.asarray(picture().convert("L").resize((48, 48)))[..., None]
     assert looks(grey) == pytest.approx(looks(np.repeat(grey, 3, axis=2)), abs=1e-3)
+
+
+def seen(kind: Callable[[Random], Image.Image], count: int, seed: int) -> np.ndarray:
+    made = (kind(np.random.default_rng((seed, index))) for index in range(count))
+    return np.stack([looks(np.asarray(image.resize((48, 48)))) for image in made])
+
+
+def test_what_was_shown_as_another_kind_is_told_apart_though_its_looks_are_near() -> None:
+    own, near = seen(clouds, 120, 0), seen(lights, 60, 1)
+    taught = Otherness.fit(own, [near, seen(mosaic, 20, 2)]).as_stored()
+    assert (taught.of(seen(clouds, 40, 3)) > 0).mean() <= 0.1
+    assert (taught.of(seen(lights, 40, 4)) > 0).mean() >= 0.9
+    alone = Looks.fit(own)
+    assert np.median(alone.distance(near)) < alone.distance(own).max()
+
+
+def test_each_other_kind_weighs_the_same_however_many_there_are() -> None:
+    """Of two kinds that differ from the own pictures in opposite ways, neither is drowned."""
+    random = np.random.default_rng(0)
+    own, low, high = (
+        random.normal(middle, 1, (count, 1)).astype(np.float32)
+        for middle, count in ((0, 500), (-6, 500), (6, 5))
+    )
+    few, many = (Otherness.fit(own, [low, kind]) for kind in (high, np.repeat(high, 100, axis=0)))
+    probe = np.linspace(-8, 8, 9, dtype=np.float32)[:, None]
+    moved = (probe - few.centre) / few.scale
+    assert few.of(probe)[[0, -1]].min() > 0 > few.of(probe)[4]
+    assert (few.of(probe) > 0).tolist() == (many.of(probe) > 0).tolist()
+    assert few.terms(probe) == pytest.approx(np.hstack([moved, moved**2]).clip(-REACH, REACH**2))
+
+
+def test_otherness_survives_the_weight_file() -> None:
+    taught = Otherness.fit(seen(clouds, 40, 0), [seen(lights, 20, 1)]).as_stored()
+    stored = {name: halved(value).astype(np.float32) for name, value in taught.tensors().items()}
+    again = Otherness.from_tensors(stored)
+    assert again is not None
+    assert np.array_equal(again.of(seen(waves, 5, 2)), taught.of(seen(waves, 5, 2)))
+    assert Otherness.from_tensors({}) is None

@@ -31,6 +31,20 @@ def test_what_is_held_back_is_named_by_its_bytes() -> None:
     assert parts[sha256(b"c")] == ("of c1", "dropped")
 
 
+def test_a_data_set_is_divided_as_the_tables_say(tmp_path: Path) -> None:
+    pictures = {name: name.encode() for name in ("a", "b", "c", "d")}
+    manifest = Manifest(tuple(Record(name, ("x",)) for name in pictures), pictures.__getitem__)
+    rows = [(sha256(name.encode()), "", part) for name, part in (("a", "test"), ("b", "dropped"))]
+    locked_test.write(tmp_path / "one.csv", rows)
+    locked_test.write(tmp_path / "other.csv", [(sha256(b"c"), "", "tune")])
+    assert locked_test.parts_of(manifest, tmp_path) == {
+        "train": ["d"],
+        "tune": ["c"],
+        "test": ["a"],
+        "dropped": ["b"],
+    }
+
+
 def test_the_table_is_made_of_the_data_of_a_bundle_and_of_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

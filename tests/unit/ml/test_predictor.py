@@ -69,6 +69,8 @@ def test_what_the_model_was_fed_of_metadata(tiny: Predictor) -> None:
         ({"sharpness_below": 1.0}, picture(), None),
         ({"novelty_above": 0.0}, picture(), Reason.UNFAMILIAR),
         ({"strangeness_above": -1.0}, picture(), Reason.UNFAMILIAR),
+        ({"otherness_above": -1.0}, picture(), Reason.UNFAMILIAR),
+        ({"otherness_above": 0.0}, picture(), None),
         ({"set_size_above": 7}, picture(), Reason.AMBIGUOUS),
         ({"set_size_above": 8}, picture(), None),
         ({"confidence_below": 1.0}, picture(), Reason.UNCERTAIN),

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ml.gates import Reason
 from ml.predictor import BATCH, ImageAssessment
-from ml.refusal import Refusals, measure, of_no_task, spread
+from ml.refusal import Refusals, evenly, measure, of_no_task, spread
 from tests.unit.ml.factories import picture
 
 REASONS = (None, Reason.UNFAMILIAR, Reason.BLURRED, Reason.UNCERTAIN, Reason.AMBIGUOUS)
@@ -48,3 +48,5 @@ def test_pictures_are_spread_over_the_data_set() -> None:
     files = [str(index) for index in range(101)]
     assert spread(manifest, files, 3) == ["0", "50", "100"]  # type: ignore[arg-type]
     assert spread(manifest, files[:2], 200) == ["0", "1"]  # type: ignore[arg-type]
+    assert evenly(files, 5) == ["0", "25", "50", "75", "100"]
+    assert evenly([], 5) == []
