@@ -48,6 +48,7 @@ DISCLAIMER = _l(
     "Firstlook supports a decision and never makes one. What is shown here comes from a model"
     " that can be wrong; the clinician who knows the patient decides."
 )
+_LICENCES = {"LicenseRef-research-only": _l("research only")}
 _ABSTENTIONS = {
     "too_small": _l("The image is too small to show what the model looks for."),
     "blank": _l("The image is almost empty: it has next to no contrast."),
@@ -101,6 +102,7 @@ def init_app(app: Flask) -> None:
         abstention_advice=abstention_advice,
         day=day,
         image_numbers=image_numbers,
+        licence=licence,
         metadata_name=metadata_name,
         notice=notice,
         number=format_decimal,
@@ -212,6 +214,11 @@ def sureness(probability: float) -> str:
     if probability >= 0.6:
         return gettext("The model is not very sure.")
     return gettext("The model is unsure.")
+
+
+def licence(code: str) -> str:
+    """A licence as a bundle states it, by its SPDX name; in words where it has none of these."""
+    return str(_LICENCES.get(code, code))
 
 
 def abstention(reason: str, expected: str) -> str:

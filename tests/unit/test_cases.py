@@ -349,3 +349,13 @@ def test_an_image_that_is_filed_for_another_patient_is_found(
     assert filed_elsewhere(other_ward, image, "C", by=by) == []
     assert filed_elsewhere(other_ward, image, "A", by=by) == ["C"]
     assert filed_elsewhere(ward, stored_image(78), "NEW", by=by) == []
+
+
+def test_an_image_of_a_demonstration_is_nobody_elses(new_ward: Callable[[], Ward]) -> None:
+    ward = new_ward()
+    image = stored_image()
+    case = ward.case(ward.patient("DEMO"), images=[image])
+    assert filed_elsewhere(ward, image, "NEW") == ["DEMO"]
+    with transaction():
+        case.is_demonstration = True
+    assert filed_elsewhere(ward, image, "NEW") == []

@@ -169,3 +169,9 @@ def test_only_a_theme_that_exists_reaches_the_page(page: Flask, cookie: str, the
 def test_a_name_that_a_template_does_not_know_is_an_error(page: Flask) -> None:
     with page.test_request_context(), pytest.raises(UndefinedError):
         render_template_string("{{ probabilty }}")
+
+
+def test_a_licence_without_a_name_of_spdx_is_said_in_words(page: Flask) -> None:
+    with page.test_request_context():
+        assert rendering.licence("LicenseRef-research-only") == "research only"
+        assert rendering.licence("CC-BY-4.0") == "CC-BY-4.0"

@@ -39,6 +39,20 @@ def admin(app: Flask, people: People) -> User:
         return people.administrator()
 
 
+def test_the_only_site_is_chosen_already(
+    app: Flask, admin: User, people: People, browse: Browse
+) -> None:
+    office = browse().sign_in(admin)
+    chosen = re.compile(r'<input[^>]*name="site_ids"[^>]* checked')
+    with app.app_context():
+        only = len(queries.all_sites()) == 1
+    assert only
+    assert chosen.search(office.get("/users/new").text)
+    with app.app_context():
+        people.site("South wing")
+    assert not chosen.search(office.get("/users/new").text)
+
+
 def test_it_adds_a_user_and_shows_the_password_once(
     app: Flask, admin: User, browse: Browse
 ) -> None:

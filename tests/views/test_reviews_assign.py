@@ -57,6 +57,15 @@ def test_a_case_is_taken_handed_over_and_released(
     ]
 
 
+def test_a_case_is_not_handed_over_to_oneself(
+    desk: Browser, clinician: User, colleague: User, case: Case
+) -> None:
+    """Taking it is a button of its own."""
+    page = desk.get(f"/cases/{case.id}").text
+    assert f">{colleague.full_name}</option>" in page
+    assert f">{clinician.full_name}</option>" not in page
+
+
 def test_of_two_who_take_a_case_the_second_is_told(
     app: Flask,
     desk: Browser,

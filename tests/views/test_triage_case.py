@@ -3,6 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from ml.gates import Reason
@@ -53,6 +54,64 @@ def test_it_shows_the_answer_the_images_and_what_was_sent(
         "supports a decision",
     ):
         assert part in page
+
+
+@pytest.mark.parametrize(
+    ("multi_label", "named", "possible"),
+    [
+        (False, "grave", ["Grave", "Watch"]),
+        (False, "calm", ["Calm", "Watch"]),  # what is named is never outside the set
+        (True, "watch", ["Grave", "Watch"]),  # nor is the most probable
+    ],
+)
+def test_what_stays_possible_is_said_with_how_often_that_holds(
+    app: Flask,
+    desk: Browser,
+    case: Case,
+    multi_label: bool,
+    named: str,
+    possible: list[str],
+) -> None:
+    probabilities = {"grave": 0.5, "watch": 0.3, "calm": 0.2}
+    if named == "calm":
+        probabilities = {"grave": 0.2, "watch": 0.3, "calm": 0.5}
+    limits = {"grave": 0.6 if multi_label else 0.4, "watch": 0.25, "calm": 0.6}
+    with app.app_context():
+        version = db.session.scalars(sa.select(ModelVersion)).one()
+        version.manifest = version.manifest | {
+            "reading_task": version.manifest["reading_task"] | {"multi_label": multi_label},
+            "conformal_coverage": 0.9,
+            "conformal": {code: {"threshold": limit} for code, limit in limits.items()},
+        }
+        db.session.commit()
+        supported = (named,) if multi_label else ()
+        clinic.read(case, named, probabilities=probabilities, supported=supported)
+    page = " ".join(desk.get(f"/cases/{case.id}").text.split())
+    assert f"Stay possible: <strong>{', '.join(possible)}</strong>." in page
+    assert "in 90 % of cases like those that the model was tuned on" in page
+
+
+def test_nothing_is_said_to_stay_possible_where_the_model_does_not_say(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "grave")
+    assert "possible:" not in desk.get(f"/cases/{case.id}").text
+
+
+def test_the_details_say_from_where_on_a_finding_counts(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    with app.app_context():
+        version = db.session.scalars(sa.select(ModelVersion)).one()
+        points = {"grave": {"threshold": 0.044}, "calm": {"threshold": 0.5}}
+        version.manifest = version.manifest | {"operating_points": points}
+        db.session.commit()
+        marks = clinic.read(case, "grave").marks
+        found = [(finding.code, mark) for finding, mark in marks]
+        assert found == [("grave", 0.044), ("calm", 0.5)]
+    page = " ".join(desk.get(f"/cases/{case.id}").text.split())
+    assert '<th scope="row">Grave</th><td>4.4 %</td>' in page
 
 
 def test_a_case_that_waits_asks_for_news(desk: Browser, case: Case) -> None:

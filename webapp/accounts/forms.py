@@ -174,6 +174,7 @@ class NewUserForm(AccountsForm):
         description=_l(
             "Clinicians see the patients of their sites. Second readers see them as well, and read"
             " signed cases again. Administrators keep users and sites, and see no patient."
+            " Approvers say which models may serve, and see none either."
         ),
     )
     site_ids = SelectMultipleField(
@@ -183,9 +184,11 @@ class NewUserForm(AccountsForm):
     )
 
     def offer_sites(self) -> None:
-        """Let the sites that there are be chosen."""
+        """Let the sites that there are be chosen; the only one there is, is chosen already."""
         sites = queries.all_sites()
         self.site_ids.choices = [SelectChoice(site.id, site.name) for site in sites]
+        if len(sites) == 1 and not self.is_submitted():
+            self.site_ids.data = [sites[0].id]
 
 
 class UserForm(NewUserForm):

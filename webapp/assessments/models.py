@@ -298,6 +298,19 @@ class Assessment(Leased, Base):
         said = (one for image in self.images for one in image.predictions)
         return next((one.terms for one in said if one.finding_id == self.finding_id), None)
 
+    @property
+    def marks(self) -> list[tuple[Finding, float]]:
+        """From which probability on each finding counted as present, the least first; none until
+        it has been read."""
+        own = self.model_version.facts.thresholds
+        said = self.images[0].predictions if self.images else []
+        found = [
+            (one.finding, one.terms.mark if one.terms and one.terms.mark else own[one.finding.code])
+            for one in said
+            if (one.terms and one.terms.mark) or one.finding.code in own
+        ]
+        return sorted(found, key=lambda each: each[1])
+
 
 class AssessedImage(Base):
     """One image that an assessment was given, named by its hash, and what was said of it."""
@@ -336,6 +349,21 @@ class AssessedImage(Base):
         """Of the finding that the model names; None until the image has been read."""
         named = (said for said in self.predictions if said.finding_id == self.finding_id)
         return next((said.probability for said in named), None)
+
+    @property
+    def possible(self) -> list[Finding]:
+        """The findings that stay possible, the most probable first: one that is there is among them
+        as often as the model's `coverage` says. What is named always is."""
+        facts = self.assessment.model_version.facts
+        least = facts.possible_from
+        named = {self.finding_id}
+        if facts.multi_label and self.predictions:
+            named.add(self.predictions[0].finding_id)
+        return [
+            said.finding
+            for said in self.predictions
+            if said.finding_id in named or said.probability >= least.get(said.finding.code, 0)
+        ]
 
 
 class Prediction(Base):

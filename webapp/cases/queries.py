@@ -212,7 +212,8 @@ def images_filed_elsewhere(
     """Images with the same uploaded or stored bytes, or the same name in DICOM, that are filed for
     another patient, oldest first; some of them, where there are very many.
 
-    Only at the actor's sites: a warning must not tell of patients whom the actor may not see.
+    Only at the actor's sites: a warning must not tell of patients whom the actor may not see. Nor
+    of demonstration cases: they show no patient, and their pictures are there to be tried.
     """
     same_patient = (Patient.site_id == site_id) & (
         Patient.identifier == normal_identifier(identifier)
@@ -228,6 +229,7 @@ def images_filed_elsewhere(
                 Image.sop_instance_uid.in_(sop_instance_uids),
             ),
             Case.site_id.in_(visible_site_ids(actor)),
+            Case.is_demonstration.is_(False),
             Patient.erased_at.is_(None),
             ~same_patient,
         )

@@ -23,6 +23,7 @@ from webapp.rendering import (
     abstention,
     abstention_advice,
     exact_moment,
+    licence,
     percent,
     sureness,
 )
@@ -114,6 +115,8 @@ class _Page(FPDF):
             advice = translated(terms.recommendation)
             self._words(f"{sureness(assessment.probability)} {advice}", 10, lines=3)
             self._words(_probabilities(assessment), 8, grey=GREY, lines=3)
+            if possible := _possible(assessment):
+                self._words(possible, 8, grey=GREY, lines=2)
         elif assessment.state is State.ABSTAINED:
             self._words(_("No answer from the model"), 13, "B")
             expected = assessment.model_version.facts.modality or case.reading_task.description
@@ -164,7 +167,7 @@ class _Page(FPDF):
         name = translated(version.reading_task.name)
         parts = [
             _("%(task)s, version %(version)s", task=name, version=version.version),
-            _("licence %(licence)s", licence=version.licence),
+            _("licence %(licence)s", licence=licence(version.licence)),
         ]
         parts += [part for part in (assessment.engine, assessment.code_version) if part]
         self._words(" · ".join(parts), 8, lines=2)
@@ -234,6 +237,22 @@ def _probabilities(assessment: Assessment) -> str:
         f"{translated(said.finding.name)} {percent(said.probability)}"
         for said in _meant(assessment).predictions[:PROBABILITIES_MAX]
     )
+
+
+def _possible(assessment: Assessment) -> str:
+    """The findings that stay possible; empty where the model states no such set."""
+    coverage = assessment.model_version.facts.coverage
+    if coverage is None:
+        return ""
+    possible = _meant(assessment).possible
+    names = ", ".join(translated(finding.name) for finding in possible)
+    lead = _("Stays possible:") if len(possible) == 1 else _("Stay possible:")
+    held = _(
+        "A finding that is there is named here in %(coverage)s of cases like those that the model"
+        " was tuned on.",
+        coverage=percent(coverage),
+    )
+    return f"{lead} {names}. {held}"
 
 
 def _meant(assessment: Assessment) -> AssessedImage:

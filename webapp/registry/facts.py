@@ -143,6 +143,19 @@ class Facts:
         return found
 
     @property
+    def coverage(self) -> float | None:
+        """How often a finding that is there is among those that stay possible, where the model was
+        tuned; None where it states no such set."""
+        return _number(self._manifest.get("conformal_coverage"))
+
+    @property
+    def possible_from(self) -> dict[str, float]:
+        """From which probability on a finding stays possible, by its code."""
+        points = _within(self._manifest, "conformal")
+        found = {code: _number(_within(points, code).get("threshold")) for code in points}
+        return {code: threshold for code, threshold in found.items() if threshold is not None}
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """From which probability on a finding counts as present, by its code."""
         points = _within(self._manifest, "operating_points")

@@ -315,10 +315,12 @@ class AssignmentForm(FlaskForm):
     to = SelectField(_l("Colleague"), coerce=_number_or_none, validate_choice=False)
     shown = HiddenField(filters=[_number_or_none])
 
-    def __init__(self, case: Case, colleagues: Sequence[User]) -> None:
+    def __init__(self, case: Case, colleagues: Sequence[User], *, reader: User) -> None:
+        """It lists whom the reader may hand the case over to."""
         super().__init__()
         self._colleagues = {colleague.id: colleague for colleague in colleagues}
-        others = [person for person in colleagues if person.id != case.assigned_to_id]
+        not_listed = (case.assigned_to_id, reader.id)
+        others = [person for person in colleagues if person.id not in not_listed]
         self.to.choices = [
             SelectChoice("", _l("Choose")),
             *(SelectChoice(str(person.id), person.full_name) for person in others),
@@ -381,7 +383,9 @@ def panels(*, actor: User, case: Case) -> Panels:
         void=VoidForm(basis) if may_decide and basis.review is None else None,
         second_reads=second_reads if shows_answer else [],
         second_read=SecondReadForm(case, basis.review) if may_second else None,
-        assignment=AssignmentForm(case, queries.colleagues(case)) if may_review else None,
+        assignment=(
+            AssignmentForm(case, queries.colleagues(case), reader=actor) if may_review else None
+        ),
         outcomes=outcomes,
         outcome=OutcomeForm(case, outcomes) if may_decide else None,
     )

@@ -144,7 +144,7 @@ def second_read(case_id: int) -> ResponseReturnValue:
 def assign(case_id: int) -> ResponseReturnValue:
     """Take a case, hand it over, or release it."""
     case = get_case(actor=signed_in_user(), case_id=case_id)
-    form = AssignmentForm(case, queries.colleagues(case))
+    form = AssignmentForm(case, queries.colleagues(case), reader=signed_in_user())
     to = form.chosen()
     try:
         services.assign(actor=signed_in_user(), case=case, to=to, shown_id=form.shown.data)
