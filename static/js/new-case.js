@@ -183,8 +183,17 @@ function moveErrorsToImages() {
   images.showErrors(sentences);
 }
 
+/** What stood against a field is not true any more of what it holds now. */
+function forgetErrors({ target }) {
+  target.classList.remove("is-invalid");
+  target.removeAttribute("aria-invalid");
+  target.closest("[data-field]")?.querySelector(".field__errors")?.remove();
+  if (target.type === "file") form.querySelector('[data-slot="image-errors"]').replaceChildren();
+}
+
 wireDropzone();
 describeReadingTask(form);
 form.addEventListener("change", () => describeReadingTask(form));
+form.addEventListener("change", forgetErrors);
 suggestLesions(form);
 form.addEventListener("submit", submit);

@@ -362,6 +362,19 @@ def test_the_reading_task_that_is_chosen_is_described(
     expect(described).to_have_text(["Fundus: One eye."])
 
 
+def test_what_is_put_right_is_not_called_wrong_any_more(visit: Callable[..., Page]) -> None:
+    page = visit("/cases/new")
+    page.get_by_role("button", name="Send case").click()
+    identifier = page.get_by_label("Patient identifier")
+    for field in ("identifier", "images"):
+        expect(page.locator(f"#{field}-errors")).to_be_visible()
+    identifier.fill("P-1")
+    identifier.blur()
+    expect(page.locator("#identifier-errors")).to_have_count(0)
+    expect(identifier).not_to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#images-errors")).to_be_visible()
+
+
 def test_the_lesions_of_a_patient_are_suggested(ward: Ward, visit: Callable[..., Page]) -> None:
     with ward.app.app_context():
         skin = serving_model(task="dermoscopy").reading_task_id

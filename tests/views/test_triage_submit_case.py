@@ -264,6 +264,15 @@ def test_an_empty_form_says_what_it_needs(app: Flask, desk: Browser) -> None:
     assert counts(app) == (0, 0, 0, 0)
 
 
+def test_what_is_wrong_is_listed_in_the_order_of_the_page(app: Flask, desk: Browser) -> None:
+    with app.app_context():
+        clinic.serve("another-task")  # of one kind alone nobody has to choose
+    page = desk.post("/cases/new", {"form_token": form_token(desk), "birth_year": "1066"}).text
+    summary = page.partition("data-error-summary>")[2].partition("</ul>")[0]
+    said = re.findall(r'href="#([a-z_]+)"', summary)
+    assert said == ["reading_task", "images", "identifier", "birth_year"]
+
+
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_characters_that_no_one_sees_are_left_out(
     app: Flask, desk: Browser, filled: dict[str, Any]
