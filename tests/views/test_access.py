@@ -151,6 +151,8 @@ ALLOWED: dict[str, set[Any]] = {
     "triage.case": READERS,
     "triage.case_status": READERS,
     "triage.check_images": CLINICIANS,
+    "triage.case_particulars": CLINICIANS,
+    "triage.correct_case": CLINICIANS,
     "triage.correct_patient": CLINICIANS,
     "triage.home": USERS,
     "triage.image": READERS,

@@ -35,6 +35,7 @@ ACTIONS = {
     "filter.removed": _l("Removed saved filters of the worklist"),
     "case.read_again": _l("Had a case read by the model of the day"),
     "case.moved": _l("Filed a case for another patient"),
+    "case.corrected": _l("Corrected what is said of a case"),
     "case.taken": _l("Took a case"),
     "case.handed_over": _l("Handed a case over"),
     "case.released": _l("Released a case"),

@@ -23,8 +23,7 @@ from webapp.reviews.models import Review as ReviewRow
 from webapp.reviews.queries import Basis
 from webapp.reviews.services import TEXT_LENGTH_MAX
 from webapp.triage.filters import Scope, Sort
-from webapp.triage.forms import IDENTIFIER_LENGTH
-from webapp.triage.new_case_forms import NOTE_LENGTH
+from webapp.triage.forms import IDENTIFIER_LENGTH, NOTE_LENGTH
 from webapp.triage.queries import MAX_PAGE_NUMBER, Page, Row
 
 Picture = Annotated[InstanceOf[FileStorage], WithJsonSchema({"type": "string", "format": "binary"})]

@@ -1,8 +1,10 @@
-"""Patients, cases, images, and what was on record before: of a patient, and of whom a case was."""
+"""Patients, cases, images, and what was on record before: of a patient, of a case, and of whom it
+was."""
 
 import datetime as dt
 import enum
-from dataclasses import dataclass
+import hashlib
+from dataclasses import astuple, dataclass
 from typing import Self
 
 from flask_babel import gettext as _
@@ -22,6 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.accounts.models import Site, User
 from webapp.catalogue.models import Priority, ReadingTask, RegionKind
+from webapp.catalogue.wording import translated
 from webapp.db import Base, value_enum
 
 OLDEST_YEARS = 130
@@ -328,6 +331,73 @@ class CaseMove(Base):
     from_patient: Mapped[Patient] = relationship(foreign_keys=[from_patient_id])
     to_patient: Mapped[Patient] = relationship(foreign_keys=[to_patient_id])
     moved_by: Mapped[User] = relationship()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseParticulars:
+    """What is said of a case, beside whose it is and what it shows."""
+
+    priority: Priority
+    age_at_acquisition_years: int | None
+    """As somebody said; None where it follows from the patient's birth year."""
+    body_site: str | None
+    laterality: Laterality
+    note: str
+
+    @classmethod
+    def of(cls, known: "Case | FormerCase") -> Self:
+        return cls(
+            priority=known.priority,
+            age_at_acquisition_years=None
+            if known.age_is_derived
+            else known.age_at_acquisition_years,
+            body_site=known.body_site,
+            laterality=known.laterality,
+            note=known.note,
+        )
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What is said, by what it is called, in words."""
+        age = self.age_at_acquisition_years
+        return {
+            _("Priority"): self.priority.label,
+            _("Age at acquisition"): _("from the birth year") if age is None else str(age),
+            _("Body site"): translated(self.body_site) or _("unknown"),
+            _("Side"): self.laterality.label,
+            _("Note"): self.note or _("none"),
+        }
+
+    @property
+    def in_words(self) -> str:
+        return "; ".join(f"{name}: {value}" for name, value in self.facts.items())
+
+    @property
+    def mark(self) -> str:
+        """Differs where anything does, and tells nothing."""
+        return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:16]
+
+
+class FormerCase(Base):
+    """What was said of a case until somebody corrected it; the database lets nobody change or
+    remove it."""
+
+    __tablename__ = "former_cases"
+    __table_args__ = (CheckConstraint("reason <> ''", name="reason_given"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"), index=True)
+    priority: Mapped[Priority] = mapped_column(value_enum(Priority))
+    age_at_acquisition_years: Mapped[int | None]
+    age_is_derived: Mapped[bool]
+    body_site: Mapped[str | None] = mapped_column(String(60))
+    laterality: Mapped[Laterality] = mapped_column(value_enum(Laterality))
+    note: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    corrected_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    corrected_at: Mapped[dt.datetime]
+
+    corrected_by: Mapped[User] = relationship()
 
 
 class ConsentChange(Base):

@@ -12,7 +12,9 @@ from webapp.accounts.models import User
 from webapp.cases.models import (
     Case,
     CaseMove,
+    CaseParticulars,
     ConsentChange,
+    FormerCase,
     FormerParticulars,
     Image,
     Particulars,
@@ -198,6 +200,38 @@ def particulars_at(patient: Patient, moment: dt.datetime) -> Particulars:
     """What was on record of a patient at a moment."""
     later = (one.former for one in corrections(patient) if one.at >= moment)
     return next(later, Particulars.of(patient))
+
+
+@dataclass(frozen=True, slots=True)
+class CaseCorrection:
+    """One change of what is said of a case."""
+
+    former: CaseParticulars
+    corrected: CaseParticulars
+    reason: str
+    by: User
+    at: dt.datetime
+
+    @property
+    def changes(self) -> list[tuple[str, str, str]]:
+        """What is called how, and what was and is said of it."""
+        before, after = self.former.facts, self.corrected.facts
+        return [(name, before[name], after[name]) for name in after if before[name] != after[name]]
+
+
+def case_corrections(case: Case) -> Sequence[CaseCorrection]:
+    """How what is said of a case was corrected, the earliest first."""
+    replaced = db.session.scalars(
+        select(FormerCase)
+        .where(FormerCase.case_id == case.id)
+        .order_by(FormerCase.id)
+        .options(joinedload(FormerCase.corrected_by))
+    ).all()
+    said = [*map(CaseParticulars.of, replaced), CaseParticulars.of(case)]
+    return [
+        CaseCorrection(former, corrected, row.reason, row.corrected_by, row.corrected_at)
+        for row, former, corrected in zip(replaced, said, said[1:], strict=False)
+    ]
 
 
 def images_filed_elsewhere(

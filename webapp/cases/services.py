@@ -1,8 +1,8 @@
-"""Registering patients and filing cases."""
+"""Registering patients, filing cases, and correcting both."""
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -13,8 +13,10 @@ from webapp.cases import queries
 from webapp.cases.models import (
     Case,
     CaseMove,
+    CaseParticulars,
     Consent,
     ConsentChange,
+    FormerCase,
     FormerParticulars,
     Image,
     Laterality,
@@ -276,6 +278,45 @@ def move_case(
     return move
 
 
+def correct_case(
+    *, actor: User, case: Case, shown: str, corrected: CaseParticulars, reason: str
+) -> Sequence[str]:
+    """Change what is said of a case; returns the names of what changed. What was said before is
+    kept.
+
+    The caller has the case read anew and then records the change, as with `correct_patient`.
+
+    Raises:
+        NotFound: the case is not at a site of the actor.
+        Invalid: `reason_needed`; `priority`: it is lower than what was asked for.
+        Conflict: `case_changed`: what is `on_record` is not what the actor was shown, of which
+            `shown` is the mark.
+    """
+    _require_site(actor, case.site_id)
+    reason = plain_text(reason)
+    if not reason:
+        raise Invalid("reason_needed")
+    with transaction():
+        _hold(case.patient)
+        _require_not_erased(case.patient)
+        db.session.refresh(case, with_for_update={"of": Case})
+        on_record = CaseParticulars.of(case)
+        if on_record.mark != shown:
+            raise Conflict("case_changed", on_record=on_record)
+        if corrected.priority.rank < on_record.priority.rank:
+            raise Invalid("priority")
+        corrected = replace(
+            corrected,
+            body_site=plain_text(corrected.body_site or "") or None,
+            note=plain_text(corrected.note),
+        )
+        said = asdict(corrected)
+        changed = [name for name, value in asdict(on_record).items() if said[name] != value]
+        if changed:
+            _correct(actor, case, corrected, reason)
+    return changed
+
+
 def find_or_create_region(
     *, patient: Patient, reading_task: ReadingTask, label: str
 ) -> Region | None:
@@ -431,6 +472,32 @@ def _change(actor: User, patient: Patient, new: Particulars) -> Sequence[str]:
         for case in db.session.scalars(derived):
             case.age_at_acquisition_years = new.age_at(case.submitted_at)
     return changed
+
+
+def _correct(actor: User, case: Case, corrected: CaseParticulars, reason: str) -> None:
+    former = FormerCase(
+        case_id=case.id,
+        priority=case.priority,
+        age_at_acquisition_years=case.age_at_acquisition_years,
+        age_is_derived=case.age_is_derived,
+        body_site=case.body_site,
+        laterality=case.laterality,
+        note=case.note,
+        reason=reason,
+        corrected_by=actor,
+        corrected_at=now(),
+    )
+    db.session.add(former)
+    age = corrected.age_at_acquisition_years
+    case.age_is_derived = age is None
+    case.age_at_acquisition_years = (
+        Particulars.of(case.patient).age_at(case.submitted_at) if age is None else age
+    )
+    case.priority = corrected.priority
+    case.body_site = corrected.body_site
+    case.laterality = corrected.laterality
+    case.note = corrected.note
+    db.session.flush()
 
 
 def _filed(image: NewImage, position: int) -> Image:

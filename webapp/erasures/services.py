@@ -26,6 +26,7 @@ from webapp.cases.models import (
     Case,
     CaseMove,
     Consent,
+    FormerCase,
     FormerParticulars,
     Image,
     Patient,
@@ -261,6 +262,8 @@ def _clear_texts(patient: Patient, case_ids: Collection[int]) -> dict[str, int]:
         (Outcome, Outcome.note, Outcome.case_id.in_(case_ids)),
         (SecondRead, SecondRead.comment, SecondRead.review_id.in_(reviews)),
         (CaseMove, CaseMove.reason, moved),
+        (FormerCase, FormerCase.note, FormerCase.case_id.in_(case_ids)),
+        (FormerCase, FormerCase.reason, FormerCase.case_id.in_(case_ids)),
     )
     counts = [
         _set(kind, and_(condition, text.is_not(None), text != ""), **{text.key: ERASED})

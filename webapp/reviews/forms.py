@@ -406,7 +406,7 @@ def _may_second_read(
 
 def basis_in_words(basis: Basis) -> str:
     """What is on record of a case, for a sentence."""
-    words = f"{_answer_in_words(basis)}; {basis.particulars.in_words}"
+    words = f"{_answer_in_words(basis)}; {basis.particulars.in_words}; {basis.said.in_words}"
     return f"{words}; {review_in_words(basis.review)}" if basis.review else words
 
 

@@ -1,7 +1,7 @@
 """What was decided on cases, and what a decision would be made on."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import aliased, contains_eager, joinedload
@@ -9,7 +9,7 @@ from sqlalchemy.orm import aliased, contains_eager, joinedload
 from webapp.accounts.models import Site, User, UserRole
 from webapp.assessments.models import Assessment, State
 from webapp.assessments.queries import current_assessment
-from webapp.cases.models import Case, Particulars, Patient
+from webapp.cases.models import Case, CaseParticulars, Particulars, Patient
 from webapp.cases.queries import visible_site_ids
 from webapp.db import db
 from webapp.permissions import Permission, Role
@@ -28,6 +28,8 @@ class Basis:
     """The latest version."""
     particulars: Particulars
     """What is on record of the patient."""
+    said: CaseParticulars
+    """What is said of the case."""
 
     @property
     def has_answer(self) -> bool:
@@ -42,7 +44,7 @@ class Basis:
             number, state = self.assessment.id, self.assessment.state
             stage = "open" if state.is_open else state.value
         known = f"{self.particulars.birth_year or ''} {self.particulars.sex}"
-        return f"{number} {stage} {self.next_version - 1} {known}"
+        return f"{number} {stage} {self.next_version - 1} {known} {self.said.mark}"
 
     @property
     def next_version(self) -> int:
@@ -107,14 +109,19 @@ def outcomes(case: Case) -> Sequence[Outcome]:
     ).all()
 
 
+_SAID = [*(field.name for field in fields(CaseParticulars)), "age_is_derived"]
+
+
 def basis(case: Case) -> Basis:
     """What a decision on a case would be made on, as it is now."""
     on_record = select(Patient.birth_year, Patient.sex).where(Patient.id == case.patient_id)
     birth_year, sex = db.session.execute(on_record).one()
+    db.session.refresh(case, _SAID)
     return Basis(
         current_assessment(case),
         latest_reviews([case.id]).get(case.id),
         Particulars(birth_year=birth_year, sex=sex),
+        CaseParticulars.of(case),
     )
 
 

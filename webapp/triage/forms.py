@@ -18,9 +18,16 @@ from wtforms import (
     TextAreaField,
 )
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length, Optional, StopValidation, ValidationError
+from wtforms.validators import (
+    InputRequired,
+    Length,
+    NumberRange,
+    Optional,
+    StopValidation,
+    ValidationError,
+)
 
-from webapp.cases.models import Case, Consent, Image, Particulars, Patient, Sex
+from webapp.cases.models import OLDEST_YEARS, Case, Consent, Image, Particulars, Patient, Sex
 from webapp.cases.queries import normal_identifier
 from webapp.cases.services import FIRST_BIRTH_YEAR, plain_text
 from webapp.db import now
@@ -31,6 +38,7 @@ from webapp.reviews.queries import latest_reviews
 from webapp.triage.services import Destination, Shown
 
 IDENTIFIER_LENGTH = Patient.identifier.type.length
+NOTE_LENGTH = 4000
 REASON_LENGTH = 1000
 
 _NOT_READ_AGAIN = {
@@ -90,6 +98,35 @@ def birth_year_field() -> WholeNumberField:
 
 def sex_field() -> SelectField:
     return SelectField(_l("Sex"), choices=choices(Sex), coerce=Sex, default=Sex.UNKNOWN)
+
+
+def age_field() -> WholeNumberField:
+    return WholeNumberField(
+        _l("Age when the images were taken"),
+        [
+            Optional(),
+            NumberRange(0, OLDEST_YEARS, _l("Enter an age from %(min)s to %(max)s years.")),
+        ],
+    )
+
+
+def note_field() -> TextAreaField:
+    return TextAreaField(
+        _l("Note"),
+        [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
+        filters=[one_line_end],
+    )
+
+
+def reason_field() -> TextAreaField:
+    return TextAreaField(
+        _l("Reason"),
+        [
+            InputRequired(_l("Give the reason.")),
+            Length(max=REASON_LENGTH, message=_l("At most %(max)d characters.")),
+        ],
+        filters=[one_line_end],
+    )
 
 
 class PatientForm(FlaskForm):
@@ -185,14 +222,7 @@ class MoveForm(FlaskForm):
         ],
         filters=[lambda text: normal_identifier(text or "")],
     )
-    reason = TextAreaField(
-        _l("Reason"),
-        [
-            InputRequired(_l("Give the reason.")),
-            Length(max=REASON_LENGTH, message=_l("At most %(max)d characters.")),
-        ],
-        filters=[one_line_end],
-    )
+    reason = reason_field()
     registers = BooleanField(_l("This patient is not on record yet: register them"))
     confirm_duplicates = BooleanField(_l("This is right: file it for this patient as well"))
     shown = HiddenField()

@@ -21,14 +21,13 @@ from wtforms import (
     RadioField,
     SelectField,
     StringField,
-    TextAreaField,
 )
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
+from wtforms.validators import InputRequired, Length, ValidationError
 
 from webapp import imaging
 from webapp.accounts.models import Site, User
-from webapp.cases.models import OLDEST_YEARS, Image, Laterality, Particulars, Patient, Region, Sex
+from webapp.cases.models import Image, Laterality, Particulars, Patient, Region, Sex
 from webapp.cases.queries import normal_identifier, regions_of
 from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.catalogue.wording import translated
@@ -38,19 +37,17 @@ from webapp.history.forms import eye_field, lesion_field
 from webapp.triage.forms import (
     IDENTIFIER_LENGTH,
     PatientForm,
-    WholeNumberField,
     add_errors,
+    age_field,
     birth_year_field,
     choices,
     filed_elsewhere,
+    note_field,
     number_or_none,
-    one_line_end,
     sex_field,
 )
 from webapp.triage.services import Submission, Upload
 from webapp.triage.told import told_by
-
-NOTE_LENGTH = 4000
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _REGION_FIELDS = {RegionKind.LESION: "lesion", RegionKind.EYE: "eye"}
@@ -88,24 +85,14 @@ class NewCaseForm(PatientForm):
         coerce=Priority,
         default=Priority.ROUTINE,
     )
-    age_at_acquisition_years = WholeNumberField(
-        _l("Age when the images were taken"),
-        [
-            Optional(),
-            NumberRange(0, OLDEST_YEARS, _l("Enter an age from %(min)s to %(max)s years.")),
-        ],
-    )
+    age_at_acquisition_years = age_field()
     body_site = SelectField(_l("Body site"), default="")
     laterality = SelectField(
         _l("Side"), choices=choices(Laterality), coerce=Laterality, default=Laterality.UNKNOWN
     )
     lesion = lesion_field()
     eye = eye_field()
-    note = TextAreaField(
-        _l("Note"),
-        [Optional(), Length(max=NOTE_LENGTH, message=_l("At most %(max)d characters."))],
-        filters=[one_line_end],
-    )
+    note = note_field()
     images = MultipleFileField(_l("Images"))
     confirm_told = BooleanField(
         _l("This is right: send what the form says, not what the DICOM file says")

@@ -1,5 +1,5 @@
-"""Sending a case to be read, and read again, correcting a patient, moving a case to another one,
-and keeping filters of the worklist."""
+"""Sending a case to be read, and read again, correcting a patient or a case, moving a case to
+another patient, and keeping filters of the worklist."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +14,16 @@ from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, Purpose
 from webapp.assessments.queries import current_assessment
 from webapp.cases import services as cases
-from webapp.cases.models import Case, CaseMove, Image, Laterality, Particulars, Patient, Sex
+from webapp.cases.models import (
+    Case,
+    CaseMove,
+    CaseParticulars,
+    Image,
+    Laterality,
+    Particulars,
+    Patient,
+    Sex,
+)
 from webapp.cases.queries import images_filed_elsewhere, normal_identifier, region_key
 from webapp.cases.services import NewImage, plain_text
 from webapp.catalogue.models import Priority, ReadingTask
@@ -186,10 +195,7 @@ def move_case(
         )
         assessments.hold_current(case=case)
         signed = latest_reviews([case.id]).get(case.id)
-        if signed is not None and signed.decision is Decision.VOID:
-            raise Conflict("void")
-        if (signed.version if signed else 0) != shown.version:
-            raise Conflict("decided", review=signed)
+        _check_decision(signed, shown.version)
         rereading = _read_anew(Case.id == case.id)
         if signed is not None:
             signed = sign_again(actor=actor, case=case, reason=_moved_in_words(move))
@@ -200,6 +206,43 @@ def move_case(
             from_patient_id=move.from_patient_id,
             patient_id=move.to_patient_id,
         )
+    return rereading, signed
+
+
+def correct_case(
+    *,
+    actor: User,
+    case: Case,
+    corrected: CaseParticulars,
+    reason: str,
+    shown: str,
+    shown_version: int,
+) -> tuple[Rereading, Review | None]:
+    """Change what is said of a case, and have it read anew where that changes what its model is
+    fed. Answers given before are kept, and so is what was said. What is signed stays as it was
+    signed, and an amendment tells of the correction.
+
+    Raises:
+        NotFound: the case is not at a site of the actor.
+        Conflict: `void`: the case should not be there; `decided`: the decision on it is another
+            one, `review`, than the `shown_version`; and as `cases.services.correct_case`.
+        Invalid: as there.
+    """
+    with transaction():
+        changed = cases.correct_case(
+            actor=actor, case=case, shown=shown, corrected=corrected, reason=reason
+        )
+        assessments.hold_current(case=case)
+        signed = latest_reviews([case.id]).get(case.id)
+        _check_decision(signed, shown_version)
+        if not changed:
+            return Rereading(), None
+        rereading = _read_anew(Case.id == case.id)
+        if "priority" in changed:
+            assessments.hasten(case=case)
+        if signed is not None:
+            signed = sign_again(actor=actor, case=case, reason=plain_text(reason))
+        audit.record(actor=actor, action="case.corrected", subject=case, changed=changed)
     return rereading, signed
 
 
@@ -450,6 +493,13 @@ def _check_filed_again(actor: User, case: Case, identifier: str) -> None:
     others = [image for image in images if image.case_id != case.id]
     if others:
         raise Conflict("filed_elsewhere", images=others)
+
+
+def _check_decision(signed: Review | None, shown_version: int) -> None:
+    if signed is not None and signed.decision is Decision.VOID:
+        raise Conflict("void")
+    if (signed.version if signed else 0) != shown_version:
+        raise Conflict("decided", review=signed)
 
 
 def _moved_in_words(move: CaseMove) -> str:

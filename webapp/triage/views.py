@@ -24,6 +24,7 @@ from webapp import audit, imaging
 from webapp.assessments.models import Assessment
 from webapp.cases.models import Case, Consent, Particulars, Patient, Region
 from webapp.cases.queries import (
+    case_corrections,
     consent_changes,
     corrections,
     get_case,
@@ -53,6 +54,7 @@ from webapp.reviews.queries import latest_reviews, reviewers
 from webapp.security import sent_json
 from webapp.training.queries import models_of_patient
 from webapp.triage import demonstration, queries, services
+from webapp.triage.case_form import CaseCorrectionForm
 from webapp.triage.forms import (
     ConsentForm,
     CorrectionForm,
@@ -280,6 +282,7 @@ def case(case_id: int) -> ResponseReturnValue:
         reproductions=reproductions_of(readings),
         history=history,
         moves=moves(case),
+        case_corrections=case_corrections(case),
         todays_model=champion(case.reading_task_id),
         panels=decisions,
         particulars=_particulars(case, decisions.basis.review),
@@ -368,6 +371,43 @@ def move_case(case_id: int) -> ResponseReturnValue:
         _record_duplicates(len(conflict.facts.get("images", ())))
         return _move_page(case, form), conflict.status
     sentences = [_("The case is now filed for %(identifier)s.", identifier=case.patient.identifier)]
+    if amendment is not None:
+        sentences.append(
+            _("Version %(version)s of the decision says so.", version=amendment.version)
+        )
+    flash(" ".join([*sentences, *_consequences(rereading)]), "good")
+    return redirect(url_for("triage.case", case_id=case.id), 303)
+
+
+@blueprint.get("/cases/<int:case_id>/particulars")
+@require(Permission.SUBMIT_CASES)
+def case_particulars(case_id: int) -> ResponseReturnValue:
+    """The form for what is said of a case."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    return _particulars_page(case, _particulars_form(case))
+
+
+@blueprint.post("/cases/<int:case_id>/particulars")
+@require(Permission.SUBMIT_CASES)
+def correct_case(case_id: int) -> ResponseReturnValue:
+    """Change what is said of a case."""
+    case = get_case(actor=signed_in_user(), case_id=case_id)
+    form = _particulars_form(case)
+    if not form.validate():
+        return _particulars_page(case, form), 422
+    try:
+        rereading, amendment = services.correct_case(
+            actor=signed_in_user(),
+            case=case,
+            corrected=form.corrected(),
+            reason=form.reason.data,
+            shown=form.shown_mark,
+            shown_version=form.shown_version,
+        )
+    except Conflict as conflict:
+        form.explain(conflict)
+        return _particulars_page(case, form), conflict.status
+    sentences = [_("What is said of the case is on record.")]
     if amendment is not None:
         sentences.append(
             _("Version %(version)s of the decision says so.", version=amendment.version)
@@ -541,6 +581,19 @@ def _move_page(case: Case, form: MoveForm) -> str:
     return render_template(
         "triage/move.html", case=case, form=form, review=latest_reviews([case.id]).get(case.id)
     )
+
+
+def _particulars_form(case: Case) -> CaseCorrectionForm:
+    return CaseCorrectionForm(
+        case,
+        latest_reviews([case.id]).get(case.id),
+        queries.body_sites().get(case.reading_task_id, ()),
+    )
+
+
+def _particulars_page(case: Case, form: CaseCorrectionForm) -> str:
+    review = latest_reviews([case.id]).get(case.id)
+    return render_template("triage/particulars.html", case=case, form=form, review=review)
 
 
 def _patient_page(patient: Patient, form: CorrectionForm) -> str:
