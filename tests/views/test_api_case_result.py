@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from tests import clinic
@@ -17,6 +18,7 @@ from webapp.catalogue.services import Meaning
 from webapp.db import db
 from webapp.guidance.services import change_finding
 from webapp.permissions import Scope
+from webapp.registry.models import ModelVersion
 from webapp.reviews import services as reviews
 
 
@@ -48,6 +50,23 @@ def test_it_tells_what_the_model_says_and_how_it_came_about(
     assert (told["model"]["licence"], told["model"]["engine"]) == ("CC0-1.0", "test")
     assert told["review"] is None
     assert "never makes one" in told["disclaimer"]
+
+
+def test_what_stays_possible_is_told_with_how_often_that_holds(
+    app: Flask, program: Program, case: Case, path: str
+) -> None:
+    assert program.get(path).json["images"][0]["possible"] is None
+    with app.app_context():
+        version = db.session.scalars(sa.select(ModelVersion)).one()
+        version.manifest = version.manifest | {
+            "conformal_coverage": 0.9,
+            "conformal": {"watch": {"threshold": 0.04}, "calm": {"threshold": 0.06}},
+        }
+        db.session.commit()
+        clinic.read(case, "grave")
+    told = program.get(path).json
+    assert told["images"][0]["possible"] == ["grave", "watch"]
+    assert told["model"]["coverage"] == 0.9
 
 
 def test_an_answer_is_told_as_it_was_given(

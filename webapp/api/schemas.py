@@ -242,16 +242,22 @@ class ImageReading(Output):
     """Null where the model held its answer back, or has not read it."""
     abstained: bool | None
     abstention_reason: str | None
+    possible: list[str] | None
+    """The findings that stay possible, the most probable first: one that is there is among them as
+    often as the model's `coverage` says. Null where it states no such set, or has not read it."""
     predictions: list[Prediction]
 
     @classmethod
     def of(cls, read: AssessedImage) -> Self:
+        coverage = read.assessment.model_version.facts.coverage
+        states_set = coverage is not None and bool(read.predictions)
         return cls(
             position=read.position,
             sha256=read.image_sha256,
             finding=read.finding.code if read.finding and not read.abstained else None,
             abstained=read.abstained,
             abstention_reason=read.abstention_reason or None,
+            possible=[finding.code for finding in read.possible] if states_set else None,
             predictions=[
                 Prediction(
                     finding=said.finding.code,
@@ -270,6 +276,8 @@ class Model(Output):
     licence: str
     intended_use: str
     bundle_sha256: str
+    coverage: float | None
+    """Of the findings that stay possible, on images like those that the model was tuned on."""
     engine: str | None
     code_version: str | None
 
@@ -338,6 +346,7 @@ class Result(Output):
                 licence=reading.model_version.licence,
                 intended_use=reading.model_version.intended_use,
                 bundle_sha256=reading.model_version.bundle_sha256,
+                coverage=reading.model_version.facts.coverage,
                 engine=reading.engine,
                 code_version=reading.code_version,
             ),
