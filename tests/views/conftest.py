@@ -16,7 +16,8 @@ from webapp import queue
 from webapp.accounts.models import User
 from webapp.app import create_app
 from webapp.assessments.models import AssessedImage
-from webapp.cases.models import Case
+from webapp.cases.models import Case, CaseParticulars, Laterality
+from webapp.catalogue.models import Priority
 from webapp.config import Settings
 from webapp.db import db, now
 from webapp.explanations import services as explanations
@@ -162,6 +163,17 @@ def programs_refused(
             assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
     return ask
+
+
+SAID = CaseParticulars(
+    priority=Priority.ROUTINE,
+    age_at_acquisition_years=None,
+    body_site=None,
+    laterality=Laterality.UNKNOWN,
+    note="a note",
+)
+ON_RECORD = f"1980 unknown {SAID.mark}"
+"""What a decision on `case` is made on, beside what was read and signed."""
 
 
 @pytest.fixture

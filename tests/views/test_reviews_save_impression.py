@@ -9,6 +9,7 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser
+from tests.views.conftest import ON_RECORD
 from webapp.accounts import services as accounts
 from webapp.accounts.models import Site
 from webapp.assessments.models import Assessment
@@ -124,7 +125,7 @@ def test_what_is_signed_is_read_by_colleagues(
         assessment_id = db.session.query(Assessment).one().id
     theirs = browse().sign_in(colleague)
     assert GRAVE not in answer(theirs.get(f"/cases/{case.id}").text)
-    shown = f"{assessment_id} completed 0 1980 unknown"
+    shown = f"{assessment_id} completed 0 {ON_RECORD}"
     signed = {"decision": "agree", "form_token": "t", "shown": shown}
     assert desk.post(f"/cases/{case.id}/reviews", signed).status_code == 303
     assert GRAVE in theirs.get(f"/cases/{case.id}").text

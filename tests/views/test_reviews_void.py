@@ -8,11 +8,12 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser
+from tests.views.conftest import ON_RECORD
 from webapp.cases.models import Case
 from webapp.db import db
 from webapp.reviews.models import Review
 
-GOOD = {"reason": "of another patient", "form_token": "t", "shown": "1 open 0 1980 unknown"}
+GOOD = {"reason": "of another patient", "form_token": "t", "shown": f"1 open 0 {ON_RECORD}"}
 
 
 @pytest.fixture
@@ -50,9 +51,9 @@ def test_the_same_form_sent_twice_voids_once(app: Flask, desk: Browser, path: st
 def test_what_is_signed_is_not_voided_here(
     app: Flask, desk: Browser, case: Case, path: str
 ) -> None:
-    signed = {"decision": "uncertain", "form_token": "s", "shown": "1 open 0 1980 unknown"}
+    signed = {"decision": "uncertain", "form_token": "s", "shown": f"1 open 0 {ON_RECORD}"}
     desk.post(f"/cases/{case.id}/reviews", signed)
-    answer = desk.post(path, GOOD | {"shown": "1 open 1 1980 unknown"})
+    answer = desk.post(path, GOOD | {"shown": f"1 open 1 {ON_RECORD}"})
     assert answer.status_code == 409
     assert "It can be voided by an amendment." in answer.get_data(as_text=True)
     assert reasons(app) == [None]
