@@ -6,6 +6,7 @@ import io
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from webapp.assessments.models import Assessment, Failure, State
 from webapp.cases.models import (
     Case,
     CaseMove,
+    CaseParticulars,
     Consent,
+    FormerCase,
     FormerParticulars,
     Image,
     Patient,
@@ -347,6 +350,27 @@ def test_a_case_that_was_moved_tells_nothing_of_whom_it_was_filed_for(
     move = db.session.scalars(sa.select(CaseMove)).one()
     assert move.reason == services.ERASED
     assert storage.get(case.images[0].sha256)  # it is the other one's
+
+
+def test_a_case_that_was_corrected_tells_nothing_of_what_was_written(
+    clinician: User, administrator: User
+) -> None:
+    case = clinic.send(clinician, identifier="P-secret", note="known as Ada")
+    said = CaseParticulars.of(case)
+    triage.correct_case(
+        actor=clinician,
+        case=case,
+        corrected=replace(said, note="", body_site="back"),
+        reason="Ada is a name",
+        shown=said.mark,
+        shown_version=0,
+    )
+    former = db.session.scalars(sa.select(FormerCase)).one()
+    assert (former.note, former.reason) == ("known as Ada", "Ada is a name")
+    erase(administrator, clinician)
+    db.session.refresh(former)
+    assert (former.note, former.reason) == (services.ERASED, services.ERASED)
+    assert former.laterality is said.laterality
 
 
 def test_what_waits_is_ended(clinician: User, administrator: User) -> None:
