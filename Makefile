@@ -17,13 +17,15 @@ run: $(VENV)/run.installed ## start Firstlook on http://127.0.0.1:8000 (Ctrl-C s
 demo: $(VENV)/test.installed ## the main job without a browser, in a temporary instance
 	@exec $(BIN)/python -m tests.demo
 
-# Two tests at a time, a core each.
+# Two tests at a time, a core each; of those that wait for processes of their own three, and the
+# files that take long before those that do not.
 test recipes-smoke: export OMP_NUM_THREADS := 1
 test recipes-smoke: export OPENBLAS_NUM_THREADS := 1
 test: lint chromium ## everything that the tests need, then all of them but recipes-smoke
 	$(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views \
 		--ignore=tests/unit/ml/test_recipes_smoke.py
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/flow tests/browser tests/chaos tests/bench
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
+		tests/bench tests/flow tests/browser tests/chaos
 
 lint: $(VENV)/test.installed ## ruff and mypy
 	$(BIN)/ruff check .
