@@ -1,8 +1,6 @@
 """The networks that a recipe may name.
 
-Each is registered under a name and a family; a family's first is its smallest. The libraries that
-some are from take longer to load than torch itself: each is loaded by what builds from it.
-"""
+Each is registered under a name and a family; a family's first is its smallest."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ml.libraries import library
 from ml.reader import Body, CorrectedReader, FusionReader, Reader, freeze
 
 __all__ = ["FAMILIES", "NETWORKS", "Plan", "Reader", "build_network", "freeze", "register_network"]
@@ -109,10 +108,7 @@ def build_network(
 
 def _timm(architecture: str, plan: Plan, **options: Any) -> Body:
     """A network of timm's without its classifier."""
-    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before timm loads it)
-    import timm
-
-    backbone = timm.create_model(
+    backbone = library("timm").create_model(
         architecture,
         pretrained=plan.pretrained,
         num_classes=0,
@@ -210,9 +206,8 @@ def efficientnet_b4(plan: Plan) -> Reader:
 
     Its padding is of ``size_px``.
     """
-    from efficientnet_pytorch import EfficientNet
-
-    make = EfficientNet.from_pretrained if plan.pretrained else EfficientNet.from_name
+    efficientnet = library("efficientnet_pytorch").EfficientNet
+    make = efficientnet.from_pretrained if plan.pretrained else efficientnet.from_name
     backbone = make(
         "efficientnet-b4",
         in_channels=plan.channels,
@@ -228,10 +223,8 @@ def efficientnet_b4(plan: Plan) -> Reader:
 
 
 def _load_vgg16(reader: Reader) -> None:
-    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision)
-    from torchvision.models import VGG16_Weights
-
-    state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
+    weights = library("torchvision.models").VGG16_Weights.IMAGENET1K_V1
+    state = weights.get_state_dict(progress=False)
     own = reader.backbone.state_dict()
     reader.backbone.load_state_dict({name: state[f"features.{name}"] for name in own})
 
@@ -239,11 +232,10 @@ def _load_vgg16(reader: Reader) -> None:
 @register_network("vgg16", "vgg", imagenet=_load_vgg16)
 def vgg16(plan: Plan) -> Reader:
     """The convolutions of VGG16 (Simonyan, Zisserman 2015), averaged: 14.7 million parameters."""
-    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision)
-    from torchvision.models.vgg import cfgs, make_layers
-
+    vgg = library("torchvision.models.vgg")
     first = nn.Conv2d(plan.channels, 64, 3, padding=1)
-    layers = [first, *list(make_layers(cfgs["D"]))[1:], nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    further = list(vgg.make_layers(vgg.cfgs["D"]))[1:]
+    layers = [first, *further, nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     for layer in layers:  # as torchvision does: without norms, less would fade away
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -308,11 +300,9 @@ def _fused(body: Body, plan: Plan) -> Reader:
 @register_network("resnet10-fusion", "resnet-fusion", reads_metadata=True)
 def resnet10_fusion(plan: Plan) -> Reader:
     """ResNet10, one basic block a stage, and metadata."""
-    import ml.torchvision_shim  # noqa: F401  # isort: skip  (mends torchvision before timm loads it)
-    from timm.models.resnet import BasicBlock, ResNet
-
-    backbone = ResNet(
-        BasicBlock,  # type: ignore[arg-type]  # timm's annotation asks for an instance
+    resnet = library("timm.models.resnet")
+    backbone = resnet.ResNet(
+        resnet.BasicBlock,
         (1, 1, 1, 1),
         num_classes=0,
         in_chans=plan.channels,

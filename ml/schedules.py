@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ml.libraries import library
 from ml.recipe import TrainingRecipe
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -26,17 +27,7 @@ def build_optimizer(network: nn.Module, settings: TrainingRecipe) -> Optimizer:
     if settings.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise ValueError(f"unknown optimizer {settings.optimizer}; known are {known}")
-    decaying: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, weights in network.named_parameters():
-        if weights.requires_grad:
-            decays = settings.weight_decay and weights.ndim > 1 and not name.endswith(".bias")
-            (decaying if decays else others).append(weights)
-    groups = [
-        {"params": weights, "weight_decay": decay}
-        for weights, decay in ((others, 0.0), (decaying, settings.weight_decay))
-        if weights
-    ]
+    groups = library("timm.optim").param_groups_weight_decay(network, settings.weight_decay)
     return OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate)
 
 

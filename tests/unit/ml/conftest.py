@@ -1,6 +1,7 @@
 """Fixtures: a tiny bundle with its predictor, the shipped one, and real pictures."""
 
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from ml.datasets.manifest import Manifest
 from ml.predictor import Predictor
 from tests import made
 from tests.unit.ml.factories import make_bundle, picture_bytes
+
+import_module("ml.torchvision_shim")  # some tests load timm and torchvision by themselves
 
 SHIPPED = Path(__file__).parents[3] / "ml" / "bundles" / "blood-cell"
 
