@@ -155,7 +155,7 @@ def sign_in(page: Page, user: User) -> None:
     page.get_by_label("User name").fill(user.username)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Sign in")).not_to_be_visible()
+    page.wait_for_url(lambda url: "/sign-in" not in url)  # and is loaded: its scripts have run
 
 
 def be_away(page: Page, ward: Ward) -> None:
