@@ -2,12 +2,26 @@
 
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, expect
 
 ANSWER_MS = 30_000
+LOOKS = (("light", (1280, 900)), ("dark", (390, 844)))
+"""A colour scheme and the width and height of a screen, in px."""
+OPEN = """() => {
+  document.querySelectorAll("main details").forEach(one => { one.open = true });
+  document.body.style.display = "none";
+  document.body.offsetHeight;
+  document.body.style.display = "";
+}"""
+"""Everything that folds is opened. Chromium keeps some colours of the look before until what has
+them is laid out anew."""
+RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+"""All of axe's, and the one of WCAG 2.2 that it leaves out unless it is asked for."""
 _numbers = itertools.count(1)
 
 
@@ -55,3 +69,20 @@ def fill_sign_in(page: Page, username: str, password: str) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda url: "/sign-in" not in url)  # and is loaded: its scripts have run
+
+
+def faults(page: Page) -> Iterator[tuple[str, ...]]:
+    """What is wrong with a page in each look, also with what it shows only when it is asked to.
+
+    The page must let axe write inline styles of its own (`bypass_csp`).
+    """
+    for scheme, (width, height) in LOOKS:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate(OPEN)
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        if overflow > 0:
+            yield page.url, scheme, f"{overflow} px wider than the screen"
+        for found in Axe().run(page, options=RULES).response["violations"]:
+            nodes = (f"{node['html']}: {node['failureSummary']}" for node in found["nodes"])
+            yield page.url, scheme, found["id"], *nodes

@@ -5,15 +5,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.person import (
     ANSWER_MS,
     changed_copy,
     expect_answer,
+    faults,
     fill_sign_in,
     samples,
     send_case,
@@ -148,37 +147,14 @@ def test_a_note_survives_signing_in_again(sign_in: Callable[..., Page], house: S
     expect(page.get_by_label("Note")).to_have_value("Blasts? Please look again.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [(1280, 900), (390, 844)])
-def test_pages_are_accessible_and_fit_the_screen(
-    sign_in: Callable[..., Page],
-    blood_cell_bundle: Path,
-    tmp_path: Path,
-    scheme: str,
-    viewport: tuple[int, int],
+def test_a_real_answer_is_accessible_and_fits_the_screen(
+    sign_in: Callable[..., Page], blood_cell_bundle: Path, tmp_path: Path
 ) -> None:
-    size = {"width": viewport[0], "height": viewport[1]}
-    page = sign_in(
-        *(Role.CLINICIAN, Role.ADMINISTRATOR), color_scheme=scheme, viewport=size, **FOR_AXE
-    )
+    page = sign_in(**FOR_AXE)
     send_case(page, changed_copy(next(iter(samples(blood_cell_bundle).values())), tmp_path))
     page.wait_for_url(CASE)
     expect(page.get_by_role("heading", name="Most likely")).to_be_visible(timeout=ANSWER_MS)
-    paths = [page.url, "/cases", "/cases/new", "/account", "/users", "/users/new", "/nowhere"]
-    paths += ["/models", "/audit"]
-    for row in ("patients", "models"):
-        link = page.locator(f"main a[href^='/{row}/']").first.get_attribute("href")
-        assert link
-        paths.append(link)
-    for path in paths:
-        page.goto(path)
-        violations = Axe().run(page).response["violations"]
-        assert not violations, (path, [(v["id"], v["nodes"][0]["html"]) for v in violations])
-        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert overflow <= 0, f"{path} is {overflow} px wider than the screen"
-
-
-def test_the_sign_in_page_is_accessible(open_browser: Callable[..., Page]) -> None:
-    page = open_browser(**FOR_AXE)
-    page.goto("/sign-in")
-    assert not Axe().run(page).response["violations"]
+    page.reload()
+    assert not list(faults(page))
+    page.goto("/nowhere")
+    assert not list(faults(page))
