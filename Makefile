@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BABEL := $(BIN)/python -m babel.messages.frontend --quiet
 export PYTHONUNBUFFERED := 1
+# Many processes start, of the same files: each is compiled once, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo test lint chaos bench train recipes-smoke recipes-full gpu-check clean tools translations chromium
 

@@ -32,7 +32,6 @@ from webapp.training.models import Stage
 from webapp.training.queries import get_recipe, get_run, recipes
 
 PAGES_A_SECOND = 5
-BUSY_NICE = 10
 TRAINED_ON = 200
 """Pictures of each of two findings."""
 TRAINING_SECONDS = 300
@@ -190,10 +189,8 @@ class Bench:
         return self._list_page("at rest", seconds, "under 200")
 
     def list_page_while_busy(self, seconds: int, cases_a_second: float) -> list[Figure]:
-        """The worklist while every child reads case after case at nice 10."""
+        """The worklist while every child reads case after case."""
         images = self._stored(max(1, int(cases_a_second * (seconds + 30))))
-        for process in wait_until(self.stack.worker_children, "the worker forked"):
-            process.nice(BUSY_NICE)
         self._let_wait(images)
         wait_until(lambda: self._count(State.IN_PROGRESS), "work began")
         figures = self._list_page("workers busy", seconds, "under 400")

@@ -91,6 +91,7 @@ def test_a_case_is_read(stack: Stack, client: Client) -> None:
     assert answer.state is State.COMPLETED
     assert answer.attempt_count == 1
     assert sum(answer.probabilities[0].values()) == pytest.approx(1, abs=1e-4)
+    assert {child.nice() for child in stack.worker_children()} == {10}  # pages go first
 
 
 @on_both

@@ -1,7 +1,8 @@
 """Keeps a worker running: `python -m webapp.worker.supervise [triage|administration|training]`.
 
 A worker can crash when its broker is killed under it, and one crash must not stop the house. Cases
-have a worker of their own; the other two run only when nothing else wants the processor.
+have a worker of their own, which lets pages go first; the other two run only when nothing else
+wants the processor.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from webapp.config import REPOSITORY, InvalidSettings, Settings
 from webapp.queue import QUEUES, WORKERS
 from webapp.supervise import keep_running
 
+BEHIND_THE_WEB = ("nice", "-n", "10")
 IDLE = ("nice", "-n", "19")
 
 # Workers have nothing to tell each other, but the rest of Celery's housekeeping must stay: without
@@ -49,7 +51,7 @@ def command(name: str, settings: Settings) -> list[str]:
     queues = ",".join(QUEUES[job] for job in WORKERS[name])
     celery = [*CELERY, "--loglevel", settings.log_level, "-Q", queues, "--hostname", f"{name}@%h"]
     if name == "triage":
-        return celery
+        return [*BEHIND_THE_WEB, *celery]
     # What one job loads is much, and of no use to the next one.
     return [*IDLE, *celery, "--concurrency", "1", "--max-tasks-per-child", "1"]
 
