@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,17 @@ from fsspec.config import conf
 from fsspec.utils import get_protocol
 
 from webapp.config import Settings
-from webapp.db import Lock
+from webapp.db import Lock, transaction
 from webapp.db import hold as hold_lock
 from webapp.errors import NotFound
 
 LARGE_BYTES = 32 * 2**20
 """What is larger is never in memory as a whole: so much of it is read, or sent, at once."""
 
+Namer = Callable[[Collection[str]], Iterable[str | None]]
+"""Says which blobs a table names, at least those of the ones it is asked about."""
+
+_NAMERS: list[Namer] = []
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL = "blob_url"
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -211,6 +215,32 @@ def hold_all() -> None:
     """Wait for every transaction that names blobs, and have the next ones wait for the end of the
     open one: what nothing names by now can be removed in it."""
     hold_lock(Lock.BLOBS)
+
+
+def names_pictures(namer: Namer) -> Namer:
+    """Have a table be asked before a picture is removed. To be said where the table is: whoever
+    has the tables has all of them."""
+    _NAMERS.append(namer)
+    return namer
+
+
+def named(sha256s: Collection[str]) -> set[str]:
+    """Those of some stored pictures that a row names, and that have to stay."""
+    found = {one for namer in _NAMERS for one in namer(sha256s)}
+    return {one for one in sha256s if one in found}
+
+
+def remove_unnamed(sha256s: Collection[str]) -> None:
+    """Remove those of some stored pictures that no row names. Whoever has just stored one of them
+    too, and has yet to name it, finds it gone, and stores it again.
+
+    Raises:
+        Away: some may be there still.
+    """
+    with transaction():
+        hold_all()
+        for sha256 in set(sha256s) - named(sha256s):
+            remove(sha256)
 
 
 # How the store is asked.

@@ -4,7 +4,7 @@ Every two seconds it ends the attempts of workers that went silent, and rings fo
 has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record. Four
 times a minute it rings for every worker, also where nothing waits: whoever comes is known to live.
 Every ten minutes it erases patients who were kept for long enough. Beside that, in a thread of its
-own, it does the work of imports, which needs no model.
+own, it does the work of imports, which needs no model, and forgets what nobody confirms.
 """
 
 import datetime as dt
@@ -39,6 +39,7 @@ ANCHOR_SECONDS = 60
 IMPORT_SECONDS = 1
 PRESENCE_SECONDS = 15
 ERASURE_SECONDS = 600
+TIDYING_SECONDS = 600
 
 
 def main() -> None:
@@ -91,8 +92,13 @@ def erase(*, retention_days: int) -> None:
 
 def work_on_imports(app: Flask, stop: threading.Event) -> None:
     """Go on with imports until told to stop. One that is cut off goes on at the next start."""
+    tidied_at = float("-inf")
     while not stop.is_set():
         with app.app_context():
+            if time.monotonic() - tidied_at >= TIDYING_SECONDS:
+                _attempt(imports.end_unconfirmed)
+                _attempt(imports.let_go)
+                tidied_at = time.monotonic()
             try:
                 is_busy = imports.work()
             except Exception:

@@ -1,5 +1,6 @@
 """Many cases at once: what is checked, what is filed, and that it is filed once."""
 
+import datetime as dt
 import io
 import struct
 import threading
@@ -266,6 +267,7 @@ def test_who_lost_the_lease_writes_nothing(
     assert services.work()
     subject = db.session.get_one(Import, begun.id, populate_existing=True)
     assert (subject.state, subject.rows) == (ImportState.CANCELLED, [])
+    assert blobs() == 0
     assert not services.work()
 
 
@@ -273,10 +275,10 @@ def test_who_lost_the_lease_writes_nothing(
 def test_what_somebody_works_on_is_left_alone(core: Flask, clinician: User) -> None:
     begun = imports.start(clinician, [{"file": "a.png", "identifier": "I-1"}])
     with transaction():
-        begun.lease_token, begun.lease_expires_at = "x", now() + services.dt.timedelta(seconds=9)
+        begun.lease_token, begun.lease_expires_at = "x", now() + dt.timedelta(seconds=9)
     assert not services.work()
     with transaction():
-        begun.lease_expires_at = now() - services.dt.timedelta(seconds=1)
+        begun.lease_expires_at = now() - dt.timedelta(seconds=1)
     assert services.work()
 
 
@@ -289,6 +291,120 @@ def test_nothing_of_a_cancelled_import_is_kept(core: Flask, clinician: User) -> 
     assert db.session.scalars(sa.select(ImportRow)).all() == []
     with pytest.raises(Conflict):
         services.cancel(actor=clinician, subject=begun)
+
+
+def test_pictures_of_a_cancelled_import_leave_the_store(core: Flask, clinician: User) -> None:
+    shared = clinic.picture()
+    case = clinic.send(clinician, identifier="I-0", pictures=[shared])
+    waiting = imports.checked(clinician, [{"file": "w.png", "identifier": "I-5"}])
+    kept = {case.images[0].sha256, case.images[0].thumbnail_sha256, *waiting.rows[0].blobs}
+    rows = [
+        {"file": "a.png", "identifier": "I-1"},
+        {"file": "b.png", "identifier": "I-2"},
+        {"file": "", "identifier": "I-3"},
+    ]
+    subject = imports.checked(clinician, rows, files={"a.png": clinic.picture(), "b.png": shared})
+    assert subject.rows[1].blobs < kept
+    assert blobs() == 6
+    services.cancel(actor=clinician, subject=subject)
+    assert set(storage.hashes()) == kept
+    assert [row.import_id for row in db.session.scalars(sa.select(ImportRow))] == [waiting.id]
+
+
+@SQLITE
+def test_a_store_that_is_away_lets_go_later(
+    core: Flask, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = imports.checked(clinician, [{"file": "a.png", "identifier": "I-1", "note": "N"}])
+
+    def away(_sha256: str) -> None:
+        raise storage.Away("store")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "remove", away)
+        services.cancel(actor=clinician, subject=subject)
+    assert blobs() == 2
+    (row,) = db.session.scalars(sa.select(ImportRow))
+    assert (row.values, row.particulars) == ({}, None)
+    services.let_go()
+    assert blobs() == 0
+    assert db.session.scalars(sa.select(ImportRow)).all() == []
+
+
+@SQLITE
+def test_pictures_of_rows_that_are_left_out_are_not_kept(core: Flask, clinician: User) -> None:
+    same = clinic.picture()
+    rows = [
+        {"file": "a.png", "identifier": "I-1", "sex": "f"},
+        {"file": "b.png", "identifier": "I-1", "sex": "m"},
+        {"file": "c.png", "identifier": "I-1"},
+    ]
+    files = {"a.png": same, "b.png": clinic.picture(), "c.png": same}
+    subject = imports.checked(clinician, rows, files=files)
+    assert troubles(subject) == [[], ["differs_from_row"], ["same_as_row"]]
+    assert set(storage.hashes()) == subject.rows[0].blobs
+    services.confirm(actor=clinician, subject=subject)
+    db.session.get_one(User, clinician.id).disabled_at = now()
+    db.session.commit()
+    imports.work()
+    assert blobs() == 0
+
+
+@SQLITE
+def test_what_nobody_confirms_is_forgotten(core: Flask, clinician: User) -> None:
+    old, new, confirmed = (
+        imports.checked(clinician, [{"file": "a.png", "identifier": f"I-{number}"}])
+        for number in range(3)
+    )
+    for subject in (old, confirmed):
+        subject.created_at -= dt.timedelta(days=7)
+    db.session.commit()
+    services.confirm(actor=clinician, subject=confirmed)
+    services.end_unconfirmed()
+    states = [subject.state for subject in (old, new, confirmed)]
+    assert states == [ImportState.CANCELLED, ImportState.CHECKED, ImportState.FILING]
+    assert set(storage.hashes()) == new.rows[0].blobs | confirmed.rows[0].blobs
+    assert [event.subject_id for event in clinic.recorded("import.expired")] == [old.id]
+
+
+def test_who_confirms_in_the_last_moment_has_it_filed(
+    core: Flask, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = imports.checked(clinician, [{"file": "a.png", "identifier": "I-1"}])
+    subject.created_at -= dt.timedelta(days=7)
+    db.session.commit()
+
+    def confirmed_before() -> Any:
+        monkeypatch.setattr(services, "transaction", transaction)
+        services.confirm(actor=clinician, subject=subject)
+        return transaction()
+
+    monkeypatch.setattr(services, "transaction", confirmed_before)
+    services.end_unconfirmed()
+    services.let_go()
+    imports.work()
+    (case,) = filed()
+    assert storage.get(case.images[0].sha256)
+
+
+def test_who_sends_a_picture_while_it_leaves_the_store_has_it_stored_again(
+    core: Flask, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = clinic.picture()
+    row = {"file": "a.png", "identifier": "I-1"}
+    subject = imports.checked(clinician, [row], files={"a.png": data})
+    stored = triage._stored
+
+    def cancelled_after(submission: Any) -> Any:
+        images = stored(submission)
+        monkeypatch.setattr(triage, "_stored", stored)
+        services.cancel(actor=clinician, subject=subject)
+        assert blobs() == 0
+        return images
+
+    monkeypatch.setattr(triage, "_stored", cancelled_after)
+    case = clinic.send(clinician, pictures=[data])
+    assert storage.get(case.images[0].sha256)
 
 
 @SQLITE

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ def test_it_says_what_can_be_filed_and_what_stands_against_the_rest(
         "File 2 cases",
     ):
         assert words in page
+    assert re.search(r"Without a decision it is forgotten <time[^>]*>in 7 days</time>", page)
     (event,) = record("import.opened")
     assert (event["actor_id"], event["subject"]) == (clinician.id, ("Import", checked.id))
     assert event["detail"] == {"duplicates_shown": 1}

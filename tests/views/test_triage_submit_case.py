@@ -65,6 +65,11 @@ def counts(app: Flask) -> tuple[int, ...]:
         )
 
 
+def blobs(app: Flask) -> set[str]:
+    with app.app_context():
+        return set(storage.hashes())
+
+
 def refusal(answer: Any) -> str:
     assert answer.status_code == 422, answer.get_data(as_text=True)
     return str(answer.get_data(as_text=True))
@@ -434,12 +439,15 @@ def test_as_many_images_as_may_be_are_kept(
 def test_who_differs_from_the_record_is_shown_both(
     app: Flask, desk: Browser, case: Case, filled: dict[str, Any]
 ) -> None:
-    before = counts(app)
+    before, stored = counts(app), blobs(app)
     fields = filled | {"identifier": "A-1", "birth_year": "1979"}
-    page = refusal(send(desk, fields, clinic.picture()))
+    with app.app_context():
+        theirs = storage.get(db.session.scalars(sa.select(Image.sha256)).one())
+    page = refusal(send(desk, fields, clinic.picture(), theirs))
     assert "1980" in page
     assert "1979" in page
     assert counts(app) == before
+    assert blobs(app) == stored  # nothing of what was refused, and all that is on file
 
 
 def test_an_image_of_someone_else_needs_a_second_look(

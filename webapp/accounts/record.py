@@ -58,6 +58,7 @@ ACTIONS = {
     "import.checked": _l("A table of cases was checked"),
     "import.confirmed": _l("Had the cases of a table filed"),
     "import.cancelled": _l("Cancelled an import"),
+    "import.expired": _l("Nobody had the cases of a table filed in time: it is forgotten"),
     "import.finished": _l("All cases of a table are filed"),
     "import.opened": _l("Opened an import"),
     "impression.saved": _l("Saved an own impression"),

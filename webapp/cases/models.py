@@ -4,6 +4,7 @@ was."""
 import datetime as dt
 import enum
 import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass
 from typing import Self
 
@@ -19,13 +20,16 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    or_,
+    select,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from webapp import storage
 from webapp.accounts.models import Site, User
 from webapp.catalogue.models import Priority, ReadingTask, RegionKind
 from webapp.catalogue.wording import translated
-from webapp.db import Base, value_enum
+from webapp.db import Base, db, value_enum
 
 OLDEST_YEARS = 130
 
@@ -307,6 +311,21 @@ class Image(Base):
     study_instance_uid: Mapped[str | None] = mapped_column(String(64))
 
     case: Mapped[Case] = relationship(back_populates="images")
+
+
+@storage.names_pictures
+def _on_file(sha256s: Collection[str]) -> Iterable[str]:
+    """Pictures and thumbnails of patients, but for those who are erased."""
+    found = db.session.execute(
+        select(Image.sha256, Image.thumbnail_sha256)
+        .join(Image.case)
+        .join(Case.patient)
+        .where(
+            or_(Image.sha256.in_(sha256s), Image.thumbnail_sha256.in_(sha256s)),
+            Patient.erased_at.is_(None),
+        )
+    )
+    return (sha256 for row in found for sha256 in row)
 
 
 class CaseMove(Base):

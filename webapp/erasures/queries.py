@@ -14,8 +14,6 @@ from webapp.db import db
 from webapp.erasures.models import Erasure
 from webapp.errors import NotFound
 from webapp.explanations.models import Explanation
-from webapp.imports.models import ImportRow, RowState
-from webapp.registry.models import Sample
 from webapp.reviews.models import Outcome, Review
 from webapp.training.models import TrainingRun
 
@@ -67,37 +65,6 @@ def pictures(case_ids: Collection[int]) -> Mapping[str, list[str]]:
         "thumbnails": [image.thumbnail_sha256 for image in images],
         "heat_maps": [sha256 for sha256 in heat_maps if sha256],
     }
-
-
-def shared(sha256s: Collection[str], patient: Patient) -> set[str]:
-    """Those of some stored pictures that something else needs: another patient, who is not erased,
-    a picture of a model, or a row of a table that waits to be filed."""
-    others = Case.patient_id != patient.id, Patient.erased_at.is_(None)
-    of_images = (
-        select(Image.sha256, Image.thumbnail_sha256)
-        .join(Image.case)
-        .join(Case.patient)
-        .where(or_(Image.sha256.in_(sha256s), Image.thumbnail_sha256.in_(sha256s)), *others)
-    )
-    of_heat_maps = (
-        select(Explanation.heat_map_sha256)
-        .join(Explanation.assessed_image)
-        .join(AssessedImage.assessment)
-        .join(Assessment.case)
-        .join(Case.patient)
-        .where(Explanation.heat_map_sha256.in_(sha256s), *others)
-    )
-    of_models = select(Sample.image_sha256).where(Sample.image_sha256.in_(sha256s))
-    waiting = select(ImportRow.images).where(ImportRow.state == RowState.READY)
-    found = {sha256 for row in db.session.execute(of_images) for sha256 in row}
-    found |= set(db.session.scalars(of_heat_maps)) | set(db.session.scalars(of_models))
-    found |= {
-        image[name]
-        for images in db.session.scalars(waiting)
-        for image in images or ()
-        for name in ("sha256", "thumbnail_sha256")
-    }
-    return found & set(sha256s)
 
 
 def remains(patient: Patient, case_ids: Collection[int]) -> dict[str, int]:

@@ -96,13 +96,13 @@ def erase(*, actor: User | None, patient: Patient, reason: str, cause: Cause) ->
         rows = _rows_of_imports(patient, case_ids)
         pictures = queries.pictures(case_ids)
         blobs = {sha256 for kind in pictures.values() for sha256 in kind}
-        blobs |= {sha256 for row in rows for sha256 in _blobs_of_row(row)}
+        blobs = blobs.union(*(row.blobs for row in rows))
         removed = {name: len(sha256s) for name, sha256s in pictures.items()}
         removed |= _clear_particulars(patient, case_ids)
         removed |= _clear_texts(patient, case_ids)
         removed["import_rows"] = _clear_rows_of_imports(rows)
         _clear_warnings(former)
-        shared = queries.shared(blobs, patient)
+        shared = storage.named(blobs)
         erasure = Erasure(
             patient=patient,
             cause=cause,
@@ -137,7 +137,7 @@ def let_go(erasure: Erasure) -> None:
     with transaction():
         storage.hold_all()
         blobs = set(erasure.blobs_left)
-        left = sorted(blobs - queries.shared(blobs, erasure.patient))
+        left = sorted(blobs - storage.named(blobs))
         try:
             while left:
                 storage.remove(left[-1])
@@ -300,10 +300,6 @@ def _rows_of_imports(patient: Patient, case_ids: Collection[int]) -> Sequence[Im
 def _names(row: ImportRow, identifier: str) -> bool:
     said = (row.particulars or {}).get("identifier") or row.values.get("identifier", "")
     return normal_identifier(said) == identifier
-
-
-def _blobs_of_row(row: ImportRow) -> set[str]:
-    return {image[name] for image in row.images or () for name in ("sha256", "thumbnail_sha256")}
 
 
 def _clear_rows_of_imports(rows: Sequence[ImportRow]) -> int:

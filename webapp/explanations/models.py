@@ -1,13 +1,25 @@
 """Explanations: the rows that are the work, and what came of it."""
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    select,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from webapp.assessments.models import AssessedImage, Leased, lease_checks
+from webapp import storage
+from webapp.assessments.models import AssessedImage, Assessment, Leased, lease_checks
+from webapp.cases.models import Case, Patient
 from webapp.catalogue.models import Finding
-from webapp.db import Base
+from webapp.db import Base, db
 
 
 class Explanation(Leased, Base):
@@ -56,3 +68,16 @@ class Explanation(Leased, Base):
 
     assessed_image: Mapped[AssessedImage] = relationship()
     finding: Mapped[Finding] = relationship()
+
+
+@storage.names_pictures
+def _laid_over(sha256s: Collection[str]) -> Iterable[str | None]:
+    """Heat maps of patients, but for those who are erased."""
+    return db.session.scalars(
+        select(Explanation.heat_map_sha256)
+        .join(Explanation.assessed_image)
+        .join(AssessedImage.assessment)
+        .join(Assessment.case)
+        .join(Case.patient)
+        .where(Explanation.heat_map_sha256.in_(sha256s), Patient.erased_at.is_(None))
+    )

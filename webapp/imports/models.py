@@ -2,14 +2,28 @@
 
 import datetime as dt
 import enum
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    select,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from webapp import storage
 from webapp.accounts.models import Site, User
-from webapp.db import Base, value_enum
+from webapp.db import Base, db, value_enum
+
+UNCONFIRMED_DAYS = 7
+"""For so long what was sent waits for a decision."""
 
 
 class ImportState(enum.StrEnum):
@@ -125,6 +139,11 @@ class Import(Base):
         back_populates="owner", order_by="ImportRow.number", cascade="all, delete-orphan"
     )
 
+    @property
+    def kept_until(self) -> dt.datetime:
+        """When it is forgotten, unless its cases are filed before."""
+        return self.created_at + dt.timedelta(days=UNCONFIRMED_DAYS)
+
 
 class ImportRow(Base):
     """One row of the table, which becomes one case."""
@@ -152,3 +171,21 @@ class ImportRow(Base):
     case_id: Mapped[int | None] = mapped_column(ForeignKey("cases.id"))
 
     owner: Mapped[Import] = relationship(back_populates="rows")
+
+    @property
+    def blobs(self) -> set[str]:
+        """What the store has of its pictures."""
+        return blobs(self.images or ())
+
+
+def blobs(images: Iterable[Mapping[str, Any]]) -> set[str]:
+    """What the store has of pictures, which are `NewImage`s as plain values."""
+    return {image[name] for image in images for name in ("sha256", "thumbnail_sha256")}
+
+
+@storage.names_pictures
+def _to_be_filed(_sha256s: Collection[str]) -> Iterable[str]:
+    """Pictures of rows that wait. Those of a row that is filed are its case's, and of one that is
+    left out nobody needs them."""
+    waiting = select(ImportRow).where(ImportRow.state == RowState.READY)
+    return (sha256 for row in db.session.scalars(waiting) for sha256 in row.blobs)

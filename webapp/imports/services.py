@@ -7,24 +7,34 @@ case, under a token of its own: a row that is filed twice, after a crash, is one
 
 import datetime as dt
 import logging
+import math
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, select
+from sqlalchemy.orm import joinedload, selectinload
 
 from webapp import audit, storage
 from webapp.accounts.models import User
 from webapp.cases.models import Laterality
 from webapp.cases.services import NewImage
 from webapp.catalogue.models import ReadingTask, RegionKind
-from webapp.db import db, now, transaction
+from webapp.db import db, now, on_commit, transaction
 from webapp.dicom import DicomFacts
 from webapp.errors import Conflict, DomainError, NotFound
 from webapp.imaging import CleanImage, Notice
 from webapp.imports.checking import Checked, Checker, Particulars, compare
-from webapp.imports.models import Import, ImportRow, ImportState, RowState
+from webapp.imports.models import (
+    UNCONFIRMED_DAYS,
+    Import,
+    ImportRow,
+    ImportState,
+    RowState,
+    blobs,
+)
 from webapp.imports.problems import Problem, Trouble
 from webapp.imports.reading import SEVERAL_FILES, Archive, TableRow
 from webapp.permissions import Permission
@@ -39,6 +49,8 @@ LEASE_SECONDS = 60
 SLICE_SECONDS = 10
 MAX_ATTEMPTS = 3
 MAX_UNMATCHED = 100
+ROWS_AT_ONCE = 20
+"""Rows whose pictures are removed in one transaction: nobody files any meanwhile."""
 SALT_BYTES = 16
 """Before an archive in the store: no two are the same then, so each can be removed. A ZIP may have
 anything before it."""
@@ -115,11 +127,31 @@ def cancel(*, actor: User, subject: Import) -> None:
         held = _hold(subject.id)
         if held.state not in (ImportState.CHECKING, ImportState.CHECKED):
             raise Conflict("import_state", state=held.state)
-        _forget_archive(held)
-        held.state, held.ended_at = ImportState.CANCELLED, now()
-        held.lease_token = held.lease_expires_at = None
-        held.rows, held.unmatched = [], []
+        _forget(held)
         audit.record(actor=actor, action="import.cancelled", subject=held)
+
+
+def end_unconfirmed() -> None:
+    """Forget imports that were checked, and that nobody has had filed for days."""
+    before = now() - dt.timedelta(days=UNCONFIRMED_DAYS)
+    old = select(Import.id).where(Import.state == ImportState.CHECKED, Import.created_at < before)
+    for import_id in db.session.scalars(old.order_by(Import.id)).all():
+        with transaction():
+            held = _hold(import_id)
+            if held.state is ImportState.CHECKED:  # somebody may have confirmed it just now
+                _forget(held)
+                audit.record(actor=None, action="import.expired", subject=held)
+
+
+def let_go(*, until: float = math.inf) -> None:
+    """Remove the pictures of rows that became no case, and will become none, from the store, but
+    for those that somebody else has by now. What is left at that time, or what the store does not
+    let go of, is left for another time."""
+    try:
+        while time.monotonic() < until and _let_go_of_some():
+            pass
+    except OSError:
+        log.warning("pictures of imports are still in the store", exc_info=True)
 
 
 def work() -> bool:
@@ -175,10 +207,9 @@ def _checker(subject: Import) -> Checker | None:
 def _write_checked(claim: Claim, row: ImportRow, checked: Checked) -> None:
     with transaction():
         if _held(claim) is None:
+            on_commit(partial(storage.remove_unnamed, blobs(checked.images)))
             return
-        storage.hold(
-            image[name] for image in checked.images for name in ("sha256", "thumbnail_sha256")
-        )
+        storage.hold(blobs(checked.images))
         row.state = RowState.REFUSED if checked.is_refused else RowState.READY
         row.attempt_count = 0
         row.problems = [problem.plain() for problem in checked.problems]
@@ -201,6 +232,7 @@ def _end_check(claim: Claim) -> None:
                 row.state = RowState.REFUSED
         _forget_archive(held)
         held.state = ImportState.CHECKED
+        on_commit(let_go)
         audit.record(actor=None, action="import.checked", subject=held, row_count=len(held.rows))
 
 
@@ -223,6 +255,43 @@ def _forget_archive(held: Import) -> None:
     if held.archive_sha256:
         storage.remove(held.archive_sha256)
     held.archive_sha256 = None
+
+
+# Letting go
+
+
+def _forget(held: Import) -> None:
+    """Keep nothing of what was sent. Its pictures leave the store once this is committed; until
+    then a row stays, which says nothing but which they are."""
+    _forget_archive(held)
+    held.state, held.ended_at = ImportState.CANCELLED, now()
+    held.lease_token = held.lease_expires_at = None
+    held.unmatched = []
+    held.rows = [row for row in held.rows if row.images]
+    for row in held.rows:
+        row.state, row.values, row.particulars, row.problems = RowState.REFUSED, {}, None, []
+    on_commit(partial(let_go, until=time.monotonic() + SLICE_SECONDS))
+
+
+def _let_go_of_some() -> bool:
+    """False if there is nothing to let go of."""
+    has_pictures = cast(ImportRow.images, Text).not_in(["null", "[]"])
+    with transaction():
+        storage.hold_all()
+        rows = db.session.scalars(
+            select(ImportRow)
+            .where(ImportRow.state == RowState.REFUSED, has_pictures)
+            .options(joinedload(ImportRow.owner))
+            .order_by(ImportRow.id)
+            .limit(ROWS_AT_ONCE)
+            .execution_options(populate_existing=True)
+        ).all()
+        storage.remove_unnamed(set().union(*(row.blobs for row in rows)))
+        for row in rows:
+            row.images = None
+            if row.owner.state is ImportState.CANCELLED:
+                db.session.delete(row)
+    return bool(rows)
 
 
 # Filing
@@ -288,6 +357,7 @@ def _end_filing(claim: Claim) -> None:
         if held is None:
             return
         held.state, held.ended_at = ImportState.FINISHED, now()
+        on_commit(let_go)
         filed_count = sum(row.state is RowState.FILED for row in held.rows)
         audit.record(actor=None, action="import.finished", subject=held, filed_count=filed_count)
 
@@ -328,9 +398,11 @@ def _held(claim: Claim) -> Import | None:
 
 
 def _hold(import_id: int) -> Import:
+    """An import, locked, with its rows as they are now."""
     return db.session.scalars(
         select(Import)
         .where(Import.id == import_id)
+        .options(selectinload(Import.rows))
         .with_for_update(of=Import)
         .execution_options(populate_existing=True)
     ).one()

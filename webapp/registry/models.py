@@ -2,15 +2,25 @@
 
 import datetime as dt
 import enum
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    String,
+    Text,
+    UniqueConstraint,
+    select,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from webapp import storage
 from webapp.accounts.models import User
 from webapp.catalogue.models import Finding, ReadingTask
-from webapp.db import Base, value_enum
+from webapp.db import Base, db, value_enum
 from webapp.registry.facts import Facts
 
 
@@ -186,3 +196,8 @@ class Sample(Base):
 
     model_version: Mapped[ModelVersion] = relationship()
     finding: Mapped[Finding | None] = relationship()
+
+
+@storage.names_pictures
+def _brought_along(sha256s: Collection[str]) -> Iterable[str]:
+    return db.session.scalars(select(Sample.image_sha256).where(Sample.image_sha256.in_(sha256s)))

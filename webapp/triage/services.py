@@ -1,6 +1,7 @@
 """Sending a case to be read, and read again, correcting a patient or a case, moving a case to
 another patient, and keeping filters of the worklist."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from webapp.reviews.queries import latest_reviews, may_see_answer
 from webapp.reviews.services import sign_again
 from webapp.triage import queries
 from webapp.triage.models import SavedFilter
+
+log = logging.getLogger(__name__)
 
 MAX_SAVED_FILTERS = 20
 PUT_ATTEMPTS = 3
@@ -339,8 +342,22 @@ def _require_impression(actor: User, case: Case) -> None:
 def _store_and_submit(actor: User, submission: Submission) -> Case:
     for _ in range(PUT_ATTEMPTS - 1):
         with suppress(storage.Gone):  # with somebody who was erased in this moment
-            return _submit_once(actor, submission, _stored(submission))
-    return _submit_once(actor, submission, _stored(submission))
+            return _submit_stored(actor, submission)
+    return _submit_stored(actor, submission)
+
+
+def _submit_stored(actor: User, submission: Submission) -> Case:
+    """As `_submit_once`; of what is refused no picture stays in the store."""
+    images = _stored(submission)
+    try:
+        return _submit_once(actor, submission, images)
+    except Exception:
+        blobs = {sha256 for image in images for sha256 in (image.sha256, image.thumbnail_sha256)}
+        try:
+            storage.remove_unnamed(blobs)
+        except OSError:
+            log.warning("pictures that were not filed are still in the store", exc_info=True)
+        raise
 
 
 def _stored(submission: Submission) -> tuple[NewImage, ...]:
