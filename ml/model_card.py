@@ -29,7 +29,7 @@ Not for:
 {images["train"]} pictures to learn from, {images["tune"]} to stop, calibrate and set thresholds by,
 {images["test"]} in the locked test, which chose nothing. {images["dropped"]} picture(s) left out,
 which would have stood on both sides. Split `{training["split_sha256"]}`.
-
+{_missing(training)}
 ## How it was made
 {recipe["network"]["name"]} from {recipe["network"]["init"]} weights, at most
 {recipe["training"]["epochs"]} epochs; {_framing(facts["preprocess"])} Of the patient it
@@ -80,6 +80,18 @@ that rare findings were fitted together.
 
 Licence of the weights: {task.licence}.
 """
+
+
+def _missing(training: Mapping[str, Any]) -> str:
+    """That the figures are of a part of the locked test, where the rest was not there."""
+    tested = training.get("data", {}).get("locked_test", {})
+    if not tested.get("missing_count"):
+        return ""
+    whole = tested["image_count"] + tested["missing_count"]
+    return (
+        f"\n**Of the {whole} pictures of the locked test {tested['image_count']} were there: the "
+        "figures below are of these alone.**\n"
+    )
 
 
 def _list(sentences: tuple[str, ...]) -> str:

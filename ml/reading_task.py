@@ -1,7 +1,9 @@
 """A reading task: what kind of picture is read, and what can be found in it."""
 
+import re
 import tomllib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,7 +39,8 @@ class ReadingTask:
     modality: str
     description: str
     licence: str
-    """SPDX identifier of the licence of the weights."""
+    """SPDX identifier of the licence of the weights; or the terms of the data that they were fitted
+    to, in words, where these are others."""
     intended_use: str
     not_for: tuple[str, ...]
     data_source: str
@@ -65,6 +68,39 @@ class ReadingTask:
             f"reading task {code}",
         )
 
+    def taught_by(self, data: Mapping[str, Any], started: Mapping[str, Any] | None = None) -> Self:
+        """The same, of a model that learnt from the data of which a ``dataset.json`` says ``data``,
+        from the weights of the bundle whose facts are ``started``.
+
+        The data and their terms stand in the place of those that the reading task's own models
+        learnt from, and the weights are under the terms of both data and start. Where the file
+        does not name them, or names these very data, all is as it is.
+        """
+        title, terms, url = (data.get(name) or "" for name in ("title", "licence", "url"))
+        if not (title and terms) or (
+            url and url in self.data_source and not data.get("own_pictures")
+        ):
+            return self
+        known = (_plain(self.licence), _plain(self.data_licence))
+        licence = self.licence if _plain(terms) in known else terms
+        inherited = started["licence"] if started else licence
+        if _plain(licence) in _plain(inherited, whole=True):
+            licence = inherited
+        else:
+            licence = f"{licence}; and of the weights that it started from: {inherited}"
+        said = (title, *(data.get(name) for name in ("publisher", "source", "url", "own_pictures")))
+        return replace(
+            self,
+            licence=licence,
+            data_source="; ".join(text for text in said if text),
+            data_licence=terms,
+            known_limits=(
+                f"What follows was written of models that learnt from {self.data_source}. What "
+                "holds of the data that this one learnt from nobody has written down.",
+                *self.known_limits,
+            ),
+        )
+
     @property
     def codes(self) -> tuple[str, ...]:
         """The findings' codes, in the order of the network's outputs."""
@@ -86,3 +122,10 @@ class ReadingTask:
             "intended_use": self.intended_use,
             "not_for": list(self.not_for),
         }
+
+
+def _plain(terms: str, *, whole: bool = False) -> str:
+    """Terms to compare: without what is added in brackets or after a comma, and however their name
+    is written."""
+    name = terms if whole else re.split(r"[,;(]", terms)[0]
+    return name.strip().casefold().replace("-", " ")

@@ -139,7 +139,7 @@ def regate(
     }
     return complete(
         out,
-        task=ReadingTask.named(bundle.reading_task),
+        task=_task_of(bundle),
         network=typed_from_dict(NetworkRecipe, recipe["network"], "network"),
         facts=facts,
         tensors={**bundle.tensors(), **otherness.tensors()},
@@ -147,6 +147,13 @@ def regate(
         tuned_on=parts[TUNE],
         test=[record for record in own.records if record.file in set(parts[TEST])],
     )
+
+
+def _task_of(bundle: Bundle) -> ReadingTask:
+    """Its reading task, with what it says of the data that it learnt from."""
+    data = bundle.facts["training"].get("data", {})
+    stated = ReadingTask.named(bundle.reading_task).taught_by(data)
+    return replace(stated, licence=bundle.facts["licence"])
 
 
 def main() -> None:

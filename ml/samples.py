@@ -51,7 +51,8 @@ def of_test(
         right.sort(key=lambda pair: -pair[1].probabilities[code])
         for record, _ in (right or shown)[:1]:
             name = f"{code}{Path(record.file).suffix}"
-            origin = f"{task.data_source}: `{record.file}`. Licence: {task.data_licence}."
+            licence = record.licence or task.data_licence
+            origin = f"{task.data_source}: `{record.file}`. Licence: {licence}."
             content = manifest.read(record.file)
             samples.append(Sample(name, content, code, origin, dict(record.metadata)))
     return samples

@@ -10,7 +10,9 @@ import errno
 import shutil
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml.assemble import assemble
 from ml.bundle import Bundle
@@ -23,6 +25,7 @@ from ml.recipe import Recipe
 from ml.runs import open_run, provenance
 from ml.splits import Split
 from ml.training import Machine, fit, is_first_process, is_out_of_memory, split_manifest
+from ml.warm_start import bundle_of
 
 MARGIN = 0.25
 """Training frames are kept this much wider than the network sees, for moving about in."""
@@ -38,9 +41,11 @@ def train(
     *,
     machine: Machine,
     cache: Path | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Bundle | None:
     """Fit a recipe to a split in the folder ``out`` and write the bundle to ``<out>/bundle``.
 
+    ``data`` is what the data say of themselves: the bundle tells it of its data and its licence.
     None in every process but the first of those that train together. Raises ValueError where
     ``out`` holds another run, or a part of the split is empty.
     """
@@ -63,16 +68,22 @@ def train(
     bundle = assemble(
         out / "bundle",
         recipe=recipe,
-        task=task,
+        task=task.taught_by(data or {}, _facts_of(recipe.network.init)),
         reader=reader,
         train=centre(train, spec.size_px),
         tune=tune,
         test=[record for record in manifest.records if record.file in set(split.test)],
         manifest=manifest,
-        provenance=provenance(out, recipe),
+        provenance={**provenance(out, recipe), "data": dict(data or {})},
     )
     report(out, Stage.FINISHED, bundle_sha256=bundle.sha256)
     return bundle
+
+
+def _facts_of(init: str) -> Mapping[str, Any] | None:
+    """What the bundle says of itself that a network starts from, where it starts from one."""
+    started = bundle_of(init)
+    return started.facts if started else None
 
 
 def _require_room(out: Path, cache_bytes: int) -> None:
@@ -112,6 +123,7 @@ def _train(options: argparse.Namespace) -> None:
         options.out,
         machine=Machine(options.devices, options.nodes, options.precision),
         cache=options.cache,
+        data=packed.read_facts(options.data),
     )
     if bundle:
         print(f"{bundle.path}: bundle {bundle.sha256}")

@@ -145,7 +145,15 @@ def test_what_clinicians_decide_makes_a_model_that_proves_itself_serves_and_is_t
         decide(stack, clinician, number)
 
     # What was decided freezes beside a data set.
-    registering = ("dataset", "register", str(base), "--task", "blood-cell", "--licence", "CC0 1.0")
+    registering = (
+        "dataset",
+        "register",
+        str(base),
+        "--task",
+        "blood-cell",
+        "--licence",
+        "CC BY 4.0",
+    )
     stack.run("flask", "--app", "wsgi", *registering)
     with stack.rows():
         task, dataset = db.session.query(ReadingTask).one(), db.session.query(Dataset).one()

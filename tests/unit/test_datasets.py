@@ -613,6 +613,12 @@ def test_a_training_reads_the_base_and_the_house_and_never_a_test(
     assert record.subject == house.pseudonym(train.patient_id)
     assert record.labels == ("watch",)
     assert manifest.open_image(record.file).size
+    facts = packed.read_facts(folder)
+    assert (facts["title"], facts["base_content_sha256"]) == ("base", dataset.content_sha256)
+    assert facts["licence"].startswith("CC0 1.0; the house's own pictures")
+    assert facts["own_pictures"].startswith("2 pictures of 2 patients of the house")
+    assert snapshot.manifest_sha256 in facts["own_pictures"]
+    assert facts["locked_test"] == {"image_count": 2, "missing_count": 0}
     names = zipfile.ZipFile(folder / "images.zip").namelist()
     assert sorted(names) == sorted(record.file for record in manifest.records)
     split = split_manifest(manifest, DataRecipe(split="published"), 0)

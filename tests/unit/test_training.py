@@ -23,7 +23,10 @@ from tests.unit.ml.factories import make_bundle
 from webapp import queue
 from webapp.accounts.models import User
 from webapp.assessments.models import Failure, State
+from webapp.cases.models import Consent, Patient
+from webapp.cases.services import record_consent
 from webapp.config import REPOSITORY, current_settings
+from webapp.datasets.models import Snapshot, SnapshotCase
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
 from webapp.registry.models import ModelAlias, ModelVersion
@@ -414,6 +417,58 @@ def test_a_run_that_is_not_to_go_on_ends_its_process(
     else:
         assert not psutil.pid_exists(int(file.read_text()))
         assert (folder_of(run) / "data" / "manifest.csv").exists()
+
+
+def withdrawable(actor: User) -> tuple[Snapshot, Patient]:
+    """A snapshot with a case of a patient who consents."""
+    case = clinic.send(actor)
+    say(actor, case.patient, Consent.GIVEN)
+    snapshot = trainings.snapshot()
+    with transaction():
+        db.session.add(
+            SnapshotCase(
+                snapshot_id=snapshot.id, case_id=case.id, patient_id=case.patient_id, is_test=False
+            )
+        )
+    return snapshot, case.patient
+
+
+def say(actor: User, patient: Patient, consent: Consent) -> None:
+    record_consent(actor=actor, patient=patient, consent=consent, shown=patient.consent)
+
+
+@ONE_KIND
+@pytest.mark.parametrize("runs_on", [True, False])
+def test_nothing_goes_on_with_what_may_not_be_learnt_from_any_more(
+    actor: User, people: People, learns: Callable[[str], None], *, runs_on: bool
+) -> None:
+    """Consent is withdrawn while the run goes on, or once it has failed and before its retry."""
+    clinician = people.clinician()
+    snapshot, patient = withdrawable(clinician)
+    run = trainings.run(actor, snapshot=snapshot)
+    learnt = folder_of(run) / "run" / "learnt"
+    learns(f"(run / 'learnt').touch(); learn(2); time.sleep({60 if runs_on else 0.3}); sys.exit(3)")
+
+    def withdraw_once() -> bool:
+        if runs_on and learnt.exists() and patient.consent is Consent.GIVEN:
+            say(clinician, patient, Consent.WITHDRAWN)
+        return False
+
+    began = time.monotonic()
+    work(run, is_stopping=withdraw_once)
+    assert time.monotonic() - began < 30
+    if not runs_on:
+        assert run.trouble is Trouble.REFUSED
+        services.retry(actor=actor, run=run)
+        say(clinician, patient, Consent.WITHDRAWN)
+    assert (run.state, len(run.curves), learnt.exists()) == (State.SCHEDULED, 2, True)
+    learns("learn(1); time.sleep(0.3); sys.exit(3)")
+    assert work(run).trouble is Trouble.REFUSED
+    assert (len(run.curves), learnt.exists()) == (1, False)
+    learnt.touch()
+    services.retry(actor=actor, run=run)
+    assert work(run).trouble is Trouble.REFUSED
+    assert learnt.exists()
 
 
 @ONE_KIND

@@ -1,9 +1,11 @@
 """Which data sets and snapshots there are, and what is locked away for tests."""
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
@@ -52,7 +54,7 @@ def locked_test(reading_task: ReadingTask) -> LockedTest:
 
 def locked_test_of(code: str) -> LockedTest:
     """The same, by the code of the reading task."""
-    path = current_settings().locked_tests_dir / f"{code}.csv"
+    path = _table_of(code)
     if not path.is_file():
         return LockedTest({}, frozenset())
     with path.open(newline="", encoding="utf-8") as table:
@@ -61,6 +63,10 @@ def locked_test_of(code: str) -> LockedTest:
         {row["sha256"]: row["part"] for row in rows},
         frozenset(row["subject"] for row in rows if row["part"] == Side.TEST and row["subject"]),
     )
+
+
+def _table_of(code: str) -> Path:
+    return current_settings().locked_tests_dir / f"{code}.csv"
 
 
 def datasets() -> Sequence[Dataset]:
@@ -194,3 +200,15 @@ def withdrawn_pseudonyms(snapshot: Snapshot) -> frozenset[str]:
         .distinct()
     )
     return frozenset(pseudonym(patient_id) for patient_id in left)
+
+
+def lessons(snapshot: Snapshot) -> str:
+    """Names what may be learnt from a snapshot now: another text once somebody has withdrawn
+    consent, or given it again, or another table says what is locked away."""
+    table = _table_of(snapshot.reading_task.code)
+    said = (
+        snapshot.manifest_sha256,
+        *sorted(withdrawn_pseudonyms(snapshot)),
+        hashlib.sha256(table.read_bytes() if table.is_file() else b"").hexdigest(),
+    )
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()

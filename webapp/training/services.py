@@ -18,6 +18,7 @@ from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import Failure, State
 from webapp.assessments.queries import is_due
 from webapp.datasets.models import Snapshot
+from webapp.datasets.queries import lessons
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
 from webapp.queue import TRAIN, ring_after_commit
@@ -48,6 +49,8 @@ class Claim:
     snapshot_id: int
     recipe: Mapping[str, Any]
     device: Device
+    lessons: str
+    """Names what may be learnt from the snapshot, as `datasets.queries.lessons`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Order(enum.Enum):
     CANCEL = "cancel"
     LET_GO = "let go"
     """It is not held any more."""
+    BEGIN_ANEW = "begin anew"
+    """What it learns from is not what may be learnt from any more."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,8 @@ def cancel(*, actor: User | None, run: TrainingRun) -> None:
 
 
 def retry(*, actor: User | None, run: TrainingRun) -> None:
-    """Have a run that failed taken up again, from its last whole epoch where its folder is.
+    """Have a run that failed taken up again, from its last whole epoch where its folder is and
+    everything may still be learnt from that it learnt from.
 
     Raises:
         Conflict: `not_failed`.
@@ -211,7 +217,8 @@ def claim(*, worker: str, has_gpu: bool, lease_seconds: int) -> Claim | None:
         if run is None:
             return None
         token = leases.take(TrainingRun, [run.id], worker=worker, lease_seconds=lease_seconds)
-        return Claim(run.id, token, run.snapshot_id, run.recipe, run.device)
+        may_learn = lessons(run.snapshot)
+        return Claim(run.id, token, run.snapshot_id, run.recipe, run.device, may_learn)
 
 
 def note(*, claim: Claim, seen: Seen) -> Order:
@@ -226,7 +233,9 @@ def note(*, claim: Claim, seen: Seen) -> Order:
         run.progress = dict(seen.progress)
         run.curves = [dict(row) for row in seen.curves]
         run.log_tail = seen.log_tail
-        return Order.CANCEL if run.cancel_requested_at else Order.GO_ON
+        if run.cancel_requested_at:
+            return Order.CANCEL
+        return Order.GO_ON if lessons(run.snapshot) == claim.lessons else Order.BEGIN_ANEW
 
 
 def put_back(*, claim: Claim) -> bool:

@@ -4,9 +4,11 @@ import csv
 import hashlib
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ml.datasets import packed
 from ml.datasets.copying import sha256_of
@@ -28,6 +30,7 @@ SPLITS = {Side.TRAIN: "train", Side.TUNE: "val", Side.TEST: "test"}
 """What a recipe whose `data.split` is `published` calls the sides."""
 HOUSE = "house"
 """The source of the house's own pictures."""
+OWN_TERMS = "the house's own pictures by the consent of its patients, not to be passed on"
 METADATA = ("age", "sex", "localization")
 
 
@@ -54,19 +57,38 @@ def materialise(snapshot_id: int, folder: Path) -> Path:
                 written.add(sha256_of(record))
                 archive.writestr(record.file, data)
                 records.append(record)
-    base = snapshot.dataset
-    write_json(
-        folder / packed.FACTS,
-        {
-            "name": f"snapshot-{snapshot.id}",
-            "title": base.name if base else "Own cases",
-            "licence": base.licence if base else "",
-            "manifest_sha256": snapshot.manifest_sha256,
-            "count": len(records),
-        },
-    )
+    write_json(folder / packed.FACTS, _facts(snapshot, records))
     packed.write_manifest(folder / packed.MANIFEST, records)
     return folder
+
+
+def _facts(snapshot: Snapshot, records: Sequence[Record]) -> dict[str, Any]:
+    """What the bundle, its card and its licence are to say of the data, in the words of cards."""
+    base, sides = snapshot.dataset, Counter(record.split for record in records)
+    own = [record for record in records if record.source == HOUSE]
+    patients = len({record.subject for record in own})
+    test_count = sides[SPLITS[Side.TEST]]
+    frozen = f"snapshot {snapshot.id} (table {snapshot.manifest_sha256})"
+    return {
+        "name": f"snapshot-{snapshot.id}",
+        "title": base.name if base else f"Own cases alone, frozen as {frozen}",
+        "source": base.source if base else "",
+        "licence": "; ".join([*([base.licence] if base else []), *([OWN_TERMS] if own else [])]),
+        "own_pictures": f"{len(own)} pictures of {patients} patients of the house that trained it, "
+        f"frozen as {frozen}"
+        if base and own
+        else "",
+        "snapshot": snapshot.id,
+        "manifest_sha256": snapshot.manifest_sha256,
+        "base_content_sha256": base.content_sha256 if base else None,
+        "own_image_count": len(own),
+        "own_patient_count": patients,
+        "locked_test": {
+            "image_count": test_count,
+            "missing_count": len(locked_test(snapshot.reading_task).hashes) - test_count,
+        },
+        "count": len(records),
+    }
 
 
 def sides_of(records: Sequence[Record], locked: LockedTest) -> dict[str, str]:

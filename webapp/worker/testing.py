@@ -1,6 +1,7 @@
 """The pictures that models are compared on, out of the data sets that are registered."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ml.datasets import packed
 from ml.datasets.copying import sha256_of
@@ -64,7 +65,11 @@ def registered_test(reading_task: ReadingTask) -> Manifest:
         tested = [record for record in sharing.records(dataset) if sha256_of(record) in wanted]
         if tested:  # only then are its pictures needed here
             manifest = registered_manifest(dataset)
-            found |= {sha256_of(record): (record, manifest) for record in tested}
+            terms = dataset.licence
+            found |= {
+                sha256_of(record): (replace(record, licence=record.licence or terms), manifest)
+                for record in tested
+            }
     ordered = [found[sha256] for sha256 in sorted(found)]
     origin = {record.file: manifest for record, manifest in ordered}
     return Manifest(tuple(record for record, _ in ordered), lambda file: origin[file].read(file))

@@ -1,7 +1,9 @@
 """From a claimed run to `ml.train` in a process of its own, and from what that says to the row.
 
 A run has a folder, in which it goes on from its last whole epoch whenever it is taken up again: the
-data of its snapshot, the recipe, and the run's own files. It is removed once the run is over.
+data of its snapshot, the recipe, and the run's own files. It is removed once the run is over. Where
+somebody has withdrawn consent since the data were put together, or more is locked away, nothing of
+it is used again: the run begins anew, without what may not be learnt from any more.
 """
 
 import csv
@@ -88,6 +90,11 @@ class Place:
     @property
     def data(self) -> Path:
         return self.folder / "data"
+
+    @property
+    def lessons(self) -> Path:
+        """Names what might be learnt from when the data were put together."""
+        return self.data / "lessons.txt"
 
     @property
     def recipe(self) -> Path:
@@ -192,26 +199,30 @@ def _note(claim: Claim, seen: Seen) -> None:
     match services.note(claim=claim, seen=seen):
         case Order.CANCEL:
             raise Cancelled
-        case Order.LET_GO:
+        case Order.LET_GO | Order.BEGIN_ANEW:
             raise Interrupted
 
 
 def _prepare(claim: Claim, place: Place) -> None:
-    """Put together what `ml.train` reads; what is there already is kept."""
+    """Put together what `ml.train` reads; what is there already is kept, unless less may be learnt
+    from by now."""
     place.folder.mkdir(parents=True, exist_ok=True)
     _require_start(claim.recipe["network"]["init"])
     free = shutil.disk_usage(place.folder).free
     if free < SPARE_BYTES:
         raise Failed(Trouble.DISK_FULL, f"{free / 1e6:.0f} MB are free in {place.folder}")
     place.recipe.write_text(json.dumps(claim.recipe), encoding="utf-8")
-    if place.data.exists():
+    if place.lessons.exists() and place.lessons.read_text() == claim.lessons:
         return
+    for former in (place.run, place.data):
+        shutil.rmtree(former, ignore_errors=True)
     partial = place.folder / "data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         materialise(claim.snapshot_id, partial)
     except (DomainError, CorruptBlob, Away, FileNotFoundError) as error:
         raise Failed(Trouble.NO_PICTURES, described(error)) from error
+    (partial / place.lessons.name).write_text(claim.lessons)
     partial.rename(place.data)
 
 

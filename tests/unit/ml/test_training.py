@@ -1,6 +1,7 @@
 """Training: networks learn, a broken-off run resumes exactly, and a run becomes a bundle."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -384,6 +385,9 @@ def test_the_command_makes_a_bundle_that_serves(
     """From a recipe and a packed folder to a verified bundle, and its evaluation."""
     data, run = tmp_path / "data", tmp_path / "run"
     write_packed(data)
+    terms, missing = "terms of one's own", {"image_count": 8, "missing_count": 3}
+    said = {"title": "Drawn cells", "licence": terms, "own_pictures": "5 pictures of the house"}
+    (data / "dataset.json").write_text(json.dumps(said | {"locked_test": missing}))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         'reading_task = "blood-cell"\nversion = "9"\n'
@@ -398,10 +402,19 @@ def test_the_command_makes_a_bundle_that_serves(
     bundle = bundles.load(run / "bundle")
     assert bundle.sha256 in capsys.readouterr().out
     assert bundle.facts["training"]["recipe"]["version"] == "9"
-    assert (bundle.path / "MODEL_CARD.md").read_text().startswith("# Blood cell, version 9")
+    card = (bundle.path / "MODEL_CARD.md").read_text()
+    assert card.startswith("# Blood cell, version 9")
+    assert f"Drawn cells; 5 pictures of the house. Licence {terms}." in card
+    assert "Of the 11 pictures of the locked test 8 were there" in card
     licence = (bundle.path / "LICENSE.md").read_text()
-    assert "https://creativecommons.org/licenses/by/4.0/" in licence
     assert "started from random ones" in licence
+    assert (bundle.facts["licence"], bundle.facts["training"]["data"]["title"]) == (
+        terms,
+        "Drawn cells",
+    )
+    for text in (card, licence, (bundle.path / "selftest" / "SOURCES.md").read_text()):
+        assert terms in text
+        assert "CC BY 4.0" not in text
     assert load(bundle.path, device="cpu", cache_dir=tmp_path).self_test().passed
     command = ["evaluate", "--bundle", str(bundle.path), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path), "--cache", str(tmp_path)])
