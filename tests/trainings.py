@@ -6,9 +6,12 @@ from typing import Any
 
 from webapp import storage
 from webapp.accounts.models import User
+from webapp.assessments.models import State
+from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.queries import reading_task_by_code
 from webapp.datasets.gathering import Gathered
-from webapp.datasets.models import Snapshot
+from webapp.datasets.models import Dataset, Snapshot
+from webapp.datasets.queries import registered
 from webapp.db import db, now
 from webapp.training import services
 from webapp.training.models import RecipeEntry, TrainingRun
@@ -68,10 +71,12 @@ def recipe(name: str = "small", **changes: Any) -> RecipeEntry:
     return get_recipe(name)
 
 
-def snapshot(task: str = "test-task", note: str = "") -> Snapshot:
-    """A snapshot of nothing."""
+def snapshot(task: str = "test-task", note: str = "", tested: int = 1) -> Snapshot:
+    """A snapshot of nothing, beside a registered data set with so many pictures of the test."""
     reading_task = reading_task_by_code(task)
     assert reading_task
+    if tested and not registered(reading_task.id):
+        db.session.add(_tested(reading_task, tested))
     made = Snapshot(
         reading_task=reading_task,
         manifest_sha256=storage.put(b"sha256\n"),
@@ -83,6 +88,26 @@ def snapshot(task: str = "test-task", note: str = "") -> Snapshot:
     db.session.add(made)
     db.session.commit()
     return made
+
+
+def _tested(reading_task: ReadingTask, count: int) -> Dataset:
+    return Dataset(
+        reading_task=reading_task,
+        name="A test",
+        source="",
+        licence="CC0 1.0",
+        content_sha256="0" * 64,
+        pictures_sha256="0" * 64,
+        image_count=count,
+        subject_count=0,
+        counts={},
+        sides={"test": count},
+        duplicates={"near": 0, "disagree": 0},
+        state=State.COMPLETED,
+        scheduled_at=now(),
+        completed_at=now(),
+        attempt_count=1,
+    )
 
 
 def run(actor: User | None = None, **asked: Any) -> TrainingRun:

@@ -628,6 +628,20 @@ def test_a_training_reads_the_base_and_the_house_and_never_a_test(
 
 
 @ONE_KIND
+def test_a_training_says_how_much_of_the_locked_test_it_is_measured_on(
+    task: ReadingTask, folder: Path, tmp_path: Path
+) -> None:
+    names = ("calm/0.png", "calm/1.png", "watch/0.png", "elsewhere.png")
+    datasets.lock(task, {datasets.sha256(datasets.drawn(name)): "test" for name in names}, {})
+    dataset = datasets.register(task, folder)
+    assert queries.coverage_of(task).registered_count == 3
+    snapshot = services.freeze(actor=None, reading_task=task, dataset=dataset)
+    facts = packed.read_facts(materialise(snapshot.id, tmp_path / "data"))
+    assert facts["locked_test"] == {"image_count": 3, "missing_count": 1}
+    assert (facts["licence"], facts["own_pictures"]) == ("CC0 1.0", "")
+
+
+@ONE_KIND
 def test_models_that_may_have_learnt_from_a_patient_are_known(
     clinician: User, task: ReadingTask, model: ModelVersion
 ) -> None:

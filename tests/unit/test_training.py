@@ -151,6 +151,29 @@ def test_a_snapshot_of_another_reading_task_is_refused(actor: User) -> None:
 
 
 @ONE_KIND
+def test_what_could_not_be_tested_is_refused(actor: User) -> None:
+    with pytest.raises(Invalid) as refused:
+        trainings.run(actor, snapshot=trainings.snapshot(tested=0))
+    assert refused.value.facts == {"snapshot": "no_test"}
+
+
+@ONE_KIND
+def test_it_starts_from_the_recipe_s_own_where_what_serves_is_of_another_network(
+    actor: User,
+) -> None:
+    """Also where an older version is of the recipe's network."""
+    serving = champion(trainings.snapshot().reading_task_id)
+    assert serving
+    older = clinic.serve_newer("0.9.0")
+    older.manifest = older.manifest | {"network": {"name": "plain-cnn"}}
+    db.session.query(ModelAlias).one().model_version = serving
+    db.session.commit()
+    small = trainings.recipe()
+    assert starts(small, serving.reading_task_id) == [older]
+    assert trainings.run(actor, recipe=small).init == "random"
+
+
+@ONE_KIND
 def test_what_asks_for_a_gpu_waits_for_one(actor: User) -> None:
     run = trainings.run(actor, device=Device.CUDA)
     assert services.claim(worker="trainer:1", has_gpu=False, lease_seconds=60) is None

@@ -9,6 +9,7 @@ from flask import Flask
 from tests import trainings
 from tests.conftest import Browser
 from webapp.accounts.models import User
+from webapp.datasets.models import Dataset
 from webapp.db import db
 from webapp.training.models import Device, TrainingRun
 
@@ -87,6 +88,21 @@ def test_what_cannot_be_used_is_said_beside_its_field(
     assert answer.status_code == 422
     assert sentence in answer.text
     assert f'href="#{next(iter(wrong))}"' in answer.text
+    assert not runs(app)
+
+
+def test_without_a_picture_of_the_locked_test_it_says_what_to_register(
+    app: Flask, filled: dict[str, Any], office: Browser
+) -> None:
+    with app.app_context():
+        db.session.query(Dataset).delete()
+        db.session.commit()
+    page = office.get(PATH).text
+    assert "0 of 0 pictures are registered. Without any, it cannot be trained." in page
+    answer = office.post(PATH, filled)
+    assert answer.status_code == 422
+    assert "No picture of the locked test of this reading task is registered here" in answer.text
+    assert 'href="#snapshot_id"' in answer.text
     assert not runs(app)
 
 

@@ -112,11 +112,13 @@ class Coverage:
 
 def coverage() -> Sequence[Coverage]:
     """For each reading task by name, what models can be compared on here."""
-    found = []
-    for task in reading_tasks():
-        tests = [(dataset.sides or {}).get(Side.TEST, 0) for dataset in registered(task.id)]
-        found.append(Coverage(task, len(locked_test(task).hashes), max(tests, default=0)))
-    return found
+    return [coverage_of(task) for task in reading_tasks()]
+
+
+def coverage_of(task: ReadingTask) -> Coverage:
+    """What models of a reading task can be compared on here."""
+    tests = [(dataset.sides or {}).get(Side.TEST, 0) for dataset in registered(task.id)]
+    return Coverage(task, len(locked_test(task).hashes), max(tests, default=0))
 
 
 def folders() -> Sequence[str]:

@@ -24,6 +24,10 @@ _STARTS = {
 }
 _REASONS = {
     "other_task": _l("This snapshot is of another reading task."),
+    "no_test": _l(
+        "No picture of the locked test of this reading task is registered here, so that nothing"
+        " could be told of the new model. Register a data set that has them."
+    ),
     "unknown": _l("This cannot be chosen any more."),
     "type": _l("This value is not of the kind that the recipe needs."),
     "choice": _l("This value is none of those that the recipe knows."),

@@ -18,11 +18,12 @@ from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import Failure, State
 from webapp.assessments.queries import is_due
 from webapp.datasets.models import Snapshot
-from webapp.datasets.queries import lessons
+from webapp.datasets.queries import coverage_of, lessons
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
 from webapp.queue import TRAIN, ring_after_commit
 from webapp.registry.models import ModelVersion
+from webapp.registry.queries import champion
 from webapp.training.checking import check
 from webapp.training.models import Device, RecipeEntry, TrainingRun, Trouble
 from webapp.training.queries import starts
@@ -114,13 +115,16 @@ def request_run(
     `overrides` are values by `table.key`.
 
     Raises:
-        Invalid: the fields that cannot be used, with the reasons: `snapshot` is `other_task`,
-            `init` is `unknown`, an override as `check` says.
+        Invalid: the fields that cannot be used, with the reasons: `snapshot` is `other_task`, or
+            `no_test` where no picture of the locked test is registered, on which what comes of the
+            run could be tested; `init` is `unknown`, an override as `check` says.
     """
     overrides = dict(overrides or {})
     problems = {name: reason for name, reason in check(recipe.schema, overrides).items() if reason}
     if snapshot.reading_task.code != recipe.reading_task:
         problems["snapshot"] = "other_task"
+    elif not coverage_of(snapshot.reading_task).registered_count:
+        problems["snapshot"] = "no_test"
     fitting = starts(recipe, snapshot.reading_task_id)
     init = init or default_start(recipe, fitting)
     if init not in {*OWN_STARTS, *(start_of(version) for version in fitting)}:
@@ -148,8 +152,12 @@ def request_run(
 
 
 def default_start(recipe: RecipeEntry, fitting: Sequence[ModelVersion]) -> str:
-    """What a run starts from unless told otherwise; `fitting` as `starts` gives them."""
-    return start_of(fitting[0]) if fitting else str(recipe.table["network"]["init"])
+    """What a run starts from unless told otherwise: the version that serves where it is among those
+    that are `fitting`, as `starts` gives them, or else what the recipe says."""
+    serving = champion(fitting[0].reading_task_id) if fitting else None
+    if serving is not None and serving in fitting:
+        return start_of(serving)
+    return str(recipe.table["network"]["init"])
 
 
 def start_of(version: ModelVersion) -> str:

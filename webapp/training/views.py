@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from webapp.catalogue.queries import reading_task_by_code
-from webapp.datasets.queries import get_snapshot
+from webapp.datasets.queries import coverage_of, get_snapshot
 from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission, poll, require, signed_in_user
 from webapp.rendering import fragment
@@ -116,7 +116,13 @@ def _form(recipe_name: str) -> RunForm:
 
 def _form_page(form: RunForm) -> str:
     task = reading_task_by_code(form.recipe.reading_task)
-    return render_template("training/new_run.html", form=form, recipe=form.recipe, task=task)
+    return render_template(
+        "training/new_run.html",
+        form=form,
+        recipe=form.recipe,
+        task=task,
+        coverage=coverage_of(task) if task else None,
+    )
 
 
 def _status(subject: TrainingRun) -> dict[str, object]:
