@@ -2,6 +2,7 @@
 case leaves the worklist."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,14 +23,18 @@ from webapp.triage.filters import Filters
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 FINDINGS = {
-    priority.value: FindingTerms(
-        id=priority.rank + 1,
-        urgency=priority,
-        finding=Finding(id=priority.rank + 1, code=priority.value, severity=priority.rank),
-    )
+    priority: Finding(id=priority.rank + 1, code=priority.value, severity=priority.rank)
     for priority in Priority
 }
 """One of each urgency, called by it."""
+
+
+def terms_with(marks: Sequence[float | None]) -> dict[str, FindingTerms]:
+    """The catalogue's terms of each, with its operating point; None: the model's own."""
+    return {
+        priority.value: FindingTerms(id=finding.id, urgency=priority, finding=finding, mark=mark)
+        for (priority, finding), mark in zip(FINDINGS.items(), marks, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,25 @@ class Sent:
     images: tuple[ImageResult, ...]
 
 
-def shows(named: Priority, supported: set[Priority], abstained: bool) -> ImageResult:
+def shows(
+    named: Priority, probabilities: list[float], supported: set[Priority], abstained: bool
+) -> ImageResult:
     reason = "blurred" if abstained else None
-    return ImageResult(named, dict.fromkeys(FINDINGS, 0.25), abstained, reason, supported)
+    said = dict(zip(FINDINGS, probabilities, strict=True))
+    return ImageResult(named, said, abstained, reason, supported)
+
+
+def one_each(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """A list with one for each finding."""
+    return st.lists(values, min_size=len(FINDINGS), max_size=len(FINDINGS))
 
 
 priorities = st.sampled_from(Priority)
-images = st.builds(shows, priorities, st.sets(priorities), st.booleans())
+shares = st.sampled_from((0.0, 0.25, 0.5, 0.75, 1.0))
+images = st.builds(shows, priorities, one_each(shares), st.sets(priorities), st.booleans())
 moments = st.integers(0, 10**6).map(lambda seconds: NOON - dt.timedelta(seconds=seconds))
 cases = st.builds(Sent, moments, priorities, st.lists(images, min_size=1, max_size=4).map(tuple))
+terms = one_each(st.none() | shares.filter(bool)).map(terms_with)
 allowances = st.lists(st.integers(0, 10**4), min_size=4, max_size=4).map(
     lambda minutes: {
         priority: dt.timedelta(minutes=allowed)
@@ -60,7 +75,8 @@ allowances = st.lists(st.integers(0, 10**4), min_size=4, max_size=4).map(
 
 @st.composite
 def worse(draw: st.DrawFn, case: Sent) -> Sent:
-    """The same case, if anything sent earlier, requested sooner, and with more to be seen."""
+    """The same case, if anything sent earlier, requested sooner, and with more to be seen that is
+    more probable."""
 
     def higher(priority: Priority) -> Priority:
         return draw(st.sampled_from([one for one in Priority if one.rank >= priority.rank]))
@@ -72,6 +88,10 @@ def worse(draw: st.DrawFn, case: Sent) -> Sent:
             replace(
                 image,
                 prediction=higher(Priority(image.prediction)),
+                probabilities={
+                    code: draw(st.sampled_from((value, 1.0)))
+                    for code, value in image.probabilities.items()
+                },
                 supported={*image.supported, *draw(st.sets(priorities))},
             )
             for image in case.images
@@ -79,7 +99,9 @@ def worse(draw: st.DrawFn, case: Sent) -> Sent:
     )
 
 
-def read(case: Sent, allowed: dict[Priority, dt.timedelta]) -> Assessment:
+def read(
+    case: Sent, by_code: dict[str, FindingTerms], allowed: dict[Priority, dt.timedelta]
+) -> Assessment:
     """The case once it is read."""
     assessment = Assessment(
         case=Case(priority=case.requested, submitted_at=case.at),
@@ -87,24 +109,42 @@ def read(case: Sent, allowed: dict[Priority, dt.timedelta]) -> Assessment:
         images=[AssessedImage(id=number) for number, _ in enumerate(case.images)],
     )
     result = AssessmentResult(case.images, {}, "test", "test", 1.0)
-    services._answer(assessment, result, FINDINGS, allowed)
+    services._answer(assessment, result, by_code, allowed)
     return assessment
 
 
-@given(st.data(), cases, allowances)
+@given(st.data(), cases, terms, allowances)
 def test_more_to_be_seen_or_a_longer_wait_never_moves_a_case_down(
-    data: st.DataObject, case: Sent, allowed: dict[Priority, dt.timedelta]
+    data: st.DataObject,
+    case: Sent,
+    by_code: dict[str, FindingTerms],
+    allowed: dict[Priority, dt.timedelta],
 ) -> None:
-    before, after = read(case, allowed), read(data.draw(worse(case)), allowed)
+    before = read(case, by_code, allowed)
+    after = read(data.draw(worse(case)), by_code, allowed)
     assert after.due_at <= before.due_at
     assert after.priority_rank >= before.priority_rank
 
 
-@given(cases, allowances)
-def test_a_reading_never_makes_a_case_wait_longer_than_was_requested(
-    case: Sent, allowed: dict[Priority, dt.timedelta]
+@given(one_each(shares), one_each(shares), terms, allowances)
+def test_what_is_more_probable_never_moves_a_case_down(
+    probabilities: list[float],
+    others: list[float],
+    by_code: dict[str, FindingTerms],
+    allowed: dict[Priority, dt.timedelta],
 ) -> None:
-    due_at = read(case, allowed).due_at
+    def due_at(said: list[float]) -> dt.datetime:
+        image = shows(Priority.ROUTINE, said, set(), False)
+        return read(Sent(NOON, Priority.ROUTINE, (image,)), by_code, allowed).due_at
+
+    assert due_at(list(map(max, probabilities, others))) <= due_at(probabilities)
+
+
+@given(cases, terms, allowances)
+def test_a_reading_never_makes_a_case_wait_longer_than_was_requested(
+    case: Sent, by_code: dict[str, FindingTerms], allowed: dict[Priority, dt.timedelta]
+) -> None:
+    due_at = read(case, by_code, allowed).due_at
     assert due_at <= case.at + allowed[case.requested]
     if any(image.abstained for image in case.images):
         assert due_at <= case.at + allowed[Priority.URGENT]
@@ -116,12 +156,15 @@ def test_every_case_is_there_in_its_order_whatever_came_of_it(
     monkeypatch.setattr(queue, "ring", lambda *_: False)
     version = clinic.serve()
     clinician = people.clinician()
-    for finding in ("calm", "watch", "grave"):
+    urgency = {"calm": Priority.ROUTINE, "watch": Priority.ROUTINE, "grave": Priority.STAT}
+    need = {}
+    for finding, own in urgency.items():
         for abstained in (False, True):
             for supported in ((), ("calm",), ("grave",)):
-                clinic.read(
-                    clinic.send(clinician), finding, abstained=abstained, supported=supported
-                )
+                case = clinic.send(clinician)
+                clinic.read(case, finding, abstained=abstained, supported=supported)
+                seen = [Priority.URGENT if abstained else own, *map(urgency.get, supported)]
+                need[case.id] = max(one.rank for one in seen)
     clinic.fail(clinic.send(clinician))
     clinic.send(clinician)
     services.claim(worker="test", bundle_sha256s=[version.bundle_sha256], limit=1, lease_seconds=60)
@@ -131,3 +174,5 @@ def test_every_case_is_there_in_its_order_whatever_came_of_it(
     assert {row.assessment.state for row in rows} == {*State} - {State.CANCELLED}
     by_due = sorted(rows, key=lambda row: (row.assessment.due_at, row.case.id))
     assert [row.case.id for row in rows] == [row.case.id for row in by_due]
+    as_needed = sorted(need, key=lambda number: (-need[number], number))
+    assert [row.case.id for row in rows if row.case.id in need] == as_needed
