@@ -101,6 +101,8 @@ def init_app(app: Flask) -> None:
         abstention=abstention,
         abstention_advice=abstention_advice,
         day=day,
+        day_marks=day_marks,
+        day_of=day_of,
         image_numbers=image_numbers,
         licence=licence,
         metadata_name=metadata_name,
@@ -152,13 +154,24 @@ def when(at: dt.datetime) -> Markup:
     return _time(at, words, kind="relative")
 
 
+def day_of(at: dt.datetime) -> Markup:
+    """A `<time>` that shows the day of a moment, and the exact moment on hover."""
+    return _time(at, day(at), kind="day")
+
+
+def day_marks(at: dt.datetime) -> dict[str, str]:
+    """Attributes of what can hold no `<time>`, as an `<option>` or the text of a drawing, and names
+    the day of a moment: by them a script puts the reader's own day in its place."""
+    return {"data-day": day(at), "data-day-at": _in_utc(at)}
+
+
 def moment(at: dt.datetime) -> Markup:
     """A `<time>` that shows the exact moment."""
     return _time(at, exact_moment(at), kind="absolute")
 
 
 def day(at: dt.date | dt.datetime) -> str:
-    """A day, or that of a moment in UTC, where there is no place for more: `5 Mar 2026`."""
+    """A day, or that of a moment in UTC: `5 Mar 2026`."""
     # In place of the English pattern, translations give that of their language.
     return format_date(at, gettext("d MMM yyyy"))
 
@@ -170,11 +183,15 @@ def exact_moment(at: dt.datetime) -> str:
 
 def _time(at: dt.datetime, words: str, *, kind: str) -> Markup:
     return Markup('<time datetime="{}" title="{}" data-time="{}">{}</time>').format(
-        at.astimezone(dt.UTC).isoformat(timespec="seconds"),
+        _in_utc(at),
         exact_moment(at),
         kind,
         words,
     )
+
+
+def _in_utc(at: dt.datetime) -> str:
+    return at.astimezone(dt.UTC).isoformat(timespec="seconds")
 
 
 def percent(probability: float) -> str:

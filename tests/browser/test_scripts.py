@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from sqlalchemy import update
 from werkzeug.serving import make_server
 
+from tests import clinic
 from tests.conftest import PASSWORD, People
 from tests.factories import serving_model
 from webapp import imaging
@@ -633,6 +634,44 @@ def test_keys_move_from_case_to_case(ward: Ward, visit: Callable[..., Page]) -> 
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"/cases/{second}$"))
     assert first < second
+
+
+def test_times_and_days_are_those_of_the_reader(ward: Ward, visit: Callable[..., Page]) -> None:
+    with ward.app.app_context():
+        skin = serving_model(task="dermoscopy").reading_task_id
+    shown = {"identifier": "A-1", "reading_task_id": skin, "region": "left arm"}
+    old, near = ward.case(**shown), ward.case(**shown)
+    with ward.app.app_context():
+        cases = [db.session.get_one(Case, number) for number in (old, near)]
+        cases[0].submitted_at = dt.datetime(2026, 1, 10, 20, 30, tzinfo=dt.UTC)
+        cases[1].submitted_at = now() - dt.timedelta(hours=3)
+        db.session.commit()
+        for case in cases:
+            clinic.read(case)
+        region_id = cases[0].region_id
+    moment = "11 Jan 2026, 09:30:00 GMT+13"
+
+    page = visit("/cases", timezone_id="Pacific/Auckland")
+    sent = page.locator(f"#case-{old} .case-row__when time")
+    expect(sent).to_have_text("11 Jan 2026")
+    expect(sent).to_have_attribute("title", moment)
+    expect(page.locator(f"#case-{near} .case-row__when time")).to_have_text("3 hours ago")
+
+    page.goto(f"/cases/{old}")
+    expect(page.locator(".timeline time").first).to_have_text(moment)
+
+    page.goto(f"/regions/{region_id}")
+    for told in (
+        page.locator(".compare__when").first,
+        page.get_by_role("rowheader", name=f"case {old}"),
+        page.locator("#earlier option:checked"),
+        page.locator(".trend g title").first,
+        page.locator(".trend > text[data-day]").first,
+    ):
+        expect(told).to_have_text(re.compile("^11 Jan 2026"))
+    expect(page.get_by_role("rowheader", name=f"case {old}").locator("time")).to_have_attribute(
+        "title", moment
+    )
 
 
 def test_a_comment_that_is_begun_stays_when_the_answer_comes_and_is_signed_with_it(

@@ -19,7 +19,7 @@ from webapp.catalogue.wording import translated
 from webapp.errors import Invalid, NotFound
 from webapp.history import queries
 from webapp.history.queries import Look
-from webapp.rendering import day
+from webapp.rendering import day, day_marks
 
 LABEL_LENGTH = Region.label.type.length
 
@@ -116,6 +116,7 @@ def _pictures_of(look: Look) -> list[SelectChoice]:
                 if count > 1
                 else parts
             ),
+            render_kw=day_marks(case.submitted_at),
         )
         for number, image in enumerate(case.images, 1)
     ]

@@ -46,8 +46,8 @@ class WorklistForm(Form):
     finding = SelectField(_l("Finding"))
     status = SelectField(_l("Report"), choices=[_ANY, *choices(ReportStatus)])
     reviewer = SelectField(_l("Decided by"))
-    first_day = DateField(_l("Submitted from"), [Optional()])
-    last_day = DateField(_l("Submitted to"), [Optional()])
+    first_day = DateField(_l("Submitted from, by UTC"), [Optional()])
+    last_day = DateField(_l("Submitted to, by UTC"), [Optional()])
     show = SelectField(_l("Show"), choices=choices(Scope), default=Scope.OPEN.value)
     sort = SelectField(
         _l("Order"),
