@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,22 @@ def test_import_contracts_hold() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_room_is_in_the_contracts() -> None:
+    importlinter = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"][
+        "importlinter"
+    ]
+    by_name = {contract["name"]: contract for contract in importlinter["contracts"]}
+    modules = {f"webapp.{path.stem}" for path in (REPOSITORY / "webapp").glob("[!_]*.py")}
+    rooms = {f"webapp.{path.parent.name}" for path in (REPOSITORY / "webapp").glob("*/__init__.py")}
+    features = rooms - {"webapp.worker"}
+    assert len(features) > 15
+    assert set(by_name["The web knows no models"]["source_modules"]) == modules | features
+    layers = by_name["Features use only what lies below them"]["layers"]
+    assert features <= {room for layer in layers for room in layer.split(" | ")}
+    inside = by_name["Inside a feature: views, forms, services, queries, models"]["containers"]
+    assert features <= set(inside)
 
 
 def test_the_web_loads_no_model_code(tmp_path: Path) -> None:
