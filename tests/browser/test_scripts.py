@@ -1,5 +1,6 @@
 """What the small scripts of the pages do, on a web server without worker or broker."""
 
+import base64
 import datetime as dt
 import io
 import re
@@ -118,6 +119,13 @@ def picture(number: int = 0) -> bytes:
     Image.linear_gradient("L").resize((96, 64)).point(lambda v: (v + 40 * number) % 256).save(
         file, "PNG"
     )
+    return file.getvalue()
+
+
+def large_picture() -> bytes:
+    """A PNG of about 800 kB."""
+    file = io.BytesIO()
+    Image.effect_noise((900, 900), 90).save(file, "PNG")
     return file.getvalue()
 
 
@@ -554,12 +562,13 @@ def test_a_dropped_image_and_a_photo_join_the_list_and_are_sent_with_progress(
     )
     page.goto("/cases/new")
     dropped = page.evaluate_handle(
-        """bytes => {
+        """text => {
           const data = new DataTransfer();
-          data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+          const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+          data.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
           return data;
         }""",
-        list(picture()),
+        base64.b64encode(large_picture()).decode(),
     )
     page.locator("[data-dropzone]").dispatch_event("drop", {"dataTransfer": dropped})
     page.get_by_role("button", name="Use the camera").click()
@@ -578,9 +587,15 @@ def test_a_dropped_image_and_a_photo_join_the_list_and_are_sent_with_progress(
         }"""
     )
     page.get_by_label("Patient identifier").fill("P-1")
+    slowly = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1e6}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slowly)
     page.get_by_role("button", name="Send case").click()
     page.wait_for_url(CASE)
-    assert "The images are being checked" in page.evaluate("sessionStorage.getItem('told')")
+    told = page.evaluate("sessionStorage.getItem('told')")
+    shares = [int(share) for share in re.findall(r"Sending: (\d+) %", told)]
+    assert shares == sorted(set(shares))
+    assert [share for share in shares if 0 < share < 100]
+    assert told.endswith("The images are being checked."), told
     with ward.app.app_context():
         case = db.session.get_one(Case, int(page.url.rpartition("/")[2]))
         assert len(case.images) == 2
