@@ -81,7 +81,8 @@ $(BIN)/python: | tools
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.installed: requirements.txt | $(BIN)/python
-	@if $(BIN)/python -c 'import importlib.metadata as m; m.version("torch")' 2>/dev/null; then \
+	@if $(BIN)/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null \
+		| grep -qE "^$$(sed -n 's/^torch==//p' requirements.txt)(\+|$$)"; then \
 		echo "Installing packages into $(VENV): up to 500 MB to download; the torch that is there is kept."; \
 	else \
 		echo "Installing packages into $(VENV): about 700 MB to download with a CPU build of torch," \
