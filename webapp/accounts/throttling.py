@@ -1,4 +1,8 @@
-"""How often a password or an access token may be tried."""
+"""How often a password or an access token may be tried.
+
+Failures are rows: they hold for all web processes and after a restart. A library for rate limits
+would count in one process's memory, or in the broker, without which signing in must still work.
+"""
 
 import datetime as dt
 import hashlib
