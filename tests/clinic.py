@@ -122,14 +122,14 @@ def send(actor: User, **changes: Any) -> Case:
 
 def read(
     case: Case,
-    finding: str = "calm",
+    finding: str | Sequence[str] = "calm",
     abstained: bool | Sequence[bool] = False,
     reasons: Sequence[str] = (),
     **said: Any,
 ) -> Assessment:
-    """Have a case read: this finding with a probability of 0.9 in each image. `reasons` says why
-    it abstained on each, and is empty text where it did not; `said` is what else an `ImageResult`
-    says, for each."""
+    """Have a case read: this finding with a probability of 0.9 in each image, or that of each.
+    `reasons` says why it abstained on each, and is empty text where it did not; `said` is what else
+    an `ImageResult` says, for each."""
     claim = _claim(case)
     whole = result(claim, finding, abstained, reasons)
     images = tuple(replace(image, **said) for image in whole.images)
@@ -139,22 +139,24 @@ def read(
 
 def result(
     claim: assessments.Claim,
-    finding: str = "calm",
+    finding: str | Sequence[str] = "calm",
     abstained: bool | Sequence[bool] = False,
     reasons: Sequence[str] = (),
 ) -> assessments.AssessmentResult:
-    """What a model says that sees the same in every image."""
-    others = SEVERITIES.keys() - {finding}
-    held_back = [abstained] * len(claim.image_sha256s) if isinstance(abstained, bool) else abstained
+    """What a model says that sees the same in every image, or this in each."""
+    count = len(claim.image_sha256s)
+    named = [finding] * count if isinstance(finding, str) else finding
+    held_back = [abstained] * count if isinstance(abstained, bool) else abstained
+    reasons = reasons or ["ambiguous" if is_held else "" for is_held in held_back]
     return assessments.AssessmentResult(
         images=tuple(
             assessments.ImageResult(
-                prediction=finding,
-                probabilities={finding: 0.9} | dict.fromkeys(others, 0.05),
+                prediction=code,
+                probabilities=dict.fromkeys(SEVERITIES, 0.05) | {code: 0.9},
                 abstained=bool(reason),
                 reason=reason,
             )
-            for reason in reasons or ["ambiguous" if is_held else "" for is_held in held_back]
+            for code, reason in zip(named, reasons, strict=True)
         ),
         metadata_encoded={"vector": [], "units": [], "encoding_version": "none"},
         engine="test",

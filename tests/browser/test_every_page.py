@@ -109,7 +109,7 @@ def fill(viewer: User, others: Sequence[User], folder: Path) -> Rows:
         "run_id": trained(viewer, snapshots[1]),
         "case_id": [cases[0].id, cases[-1].id, erased.id],
         "patient_id": [cases[0].patient_id, erased.patient_id],
-        "region_id": [one for case in cases if (one := case.region_id)],
+        "region_id": [one.id for case in cases for one in case.images_by_region if one],
         "import_id": [imported.id],
         "erasure_id": [erasure.id],
         "user_id": [viewer.id, others[0].id],

@@ -15,8 +15,9 @@ from webapp.accounts.models import User
 from webapp.assessments import services as assessments
 from webapp.cases.models import Case, Region
 from webapp.cases.queries import get_region, regions_of
-from webapp.cases.services import move_case, name_region
-from webapp.db import db
+from webapp.cases.services import move_case, name_regions
+from webapp.catalogue.models import Finding
+from webapp.db import db, now
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.history import queries
 from webapp.history.chart import Chart, draw
@@ -45,9 +46,22 @@ def show(actor: User, region: str = "arm", days_ago: int = 0, **changes: Any) ->
     return case
 
 
+def shown(case: Case) -> Region | None:
+    """What all images of a case show."""
+    (region,) = case.images_by_region
+    return region
+
+
 def look(actor: User, case: Case) -> list[queries.Look]:
-    assert case.region is not None
-    return list(queries.looks(actor=actor, region=case.region))
+    region = shown(case)
+    assert region is not None
+    return list(queries.looks(actor=actor, region=region))
+
+
+def answered(one: queries.Look) -> list[Finding]:
+    """What the reading that counts named."""
+    assert one.current is not None
+    return [read.finding for read in one.answers(one.current) if read.finding]
 
 
 def void(actor: User, case: Case) -> None:
@@ -56,32 +70,44 @@ def void(actor: User, case: Case) -> None:
     )
 
 
+def move(actor: User, case: Case) -> None:
+    """File a case for another patient."""
+    move_case(
+        actor=actor,
+        case=case,
+        identifier="A-2",
+        registers=True,
+        reason="wrong file",
+        shown_patient_id=case.patient_id,
+    )
+
+
 def test_a_label_is_one_lesion_of_a_patient_however_it_is_written(clinician: User) -> None:
     case = show(clinician, "Left forearm A")
-    assert show(clinician, " left  FOREARM a ").region is case.region
-    assert show(clinician, "left forearm B").region is not case.region
+    assert shown(show(clinician, " left  FOREARM a ")) is shown(case)
+    assert shown(show(clinician, "left forearm B")) is not shown(case)
     other = show(clinician, "left forearm A", identifier="A-2")
-    assert other.region is not case.region
-    assert case.region.label == "Left forearm A"
+    assert shown(other) is not shown(case)
+    assert shown(case).label == "Left forearm A"
     assert [one.label for one in regions_of(case.patient)] == ["Left forearm A", "left forearm B"]
     (event, *_) = clinic.recorded("case.submitted")
-    assert event.detail["region_id"] == case.region_id
+    assert event.detail["region_id"] == case.images[0].region_id
 
 
 def test_an_eye_is_one_of_two(clinician: User) -> None:
     fundus = clinic.serve("fundus").reading_task_id
     case = show(clinician, "left", reading_task_id=fundus)
-    assert case.region.label == "left"
-    assert show(clinician, "", reading_task_id=fundus).region is None
+    assert shown(case).label == "left"
+    assert shown(show(clinician, "", reading_task_id=fundus)) is None
     with pytest.raises(Invalid) as refused:
         show(clinician, "third", reading_task_id=fundus)
     assert refused.value.reason == "region"
-    assert show(clinician, "left").region is not case.region
+    assert shown(show(clinician, "left")) is not shown(case)
 
 
 def test_what_is_not_followed_has_no_region(clinician: User) -> None:
     blood = clinic.serve("blood-cell").reading_task_id
-    assert show(clinician, "arm", reading_task_id=blood).region is None
+    assert shown(show(clinician, "arm", reading_task_id=blood)) is None
 
 
 def test_the_same_form_with_another_lesion_does_not_vanish(clinician: User) -> None:
@@ -96,42 +122,75 @@ def test_the_same_form_with_another_lesion_does_not_vanish(clinician: User) -> N
 
 def test_what_a_case_shows_can_be_said_later_and_otherwise(clinician: User, people: Any) -> None:
     case = show(clinician, "arm")
-    former_id = case.region_id
-    named = name_region(actor=clinician, case=case, label="leg", shown_id=former_id)
-    assert case.region is named
+    former_id, stale = case.images[0].region_id, case.regions_mark
+
+    def name(label: str, mark: str = "", actor: User = clinician) -> Region | None:
+        (named,) = name_regions(
+            actor=actor, case=case, labels=[label], shown=mark or case.regions_mark
+        )
+        return named
+
+    leg = name("leg")
+    assert shown(case) is leg
     assert [one.label for one in regions_of(case.patient)] == ["leg"]
-    name_region(actor=clinician, case=case, label="LEG", shown_id=None)
+    assert name("LEG", stale) is leg  # as it is on record
     with pytest.raises(Conflict):
-        name_region(actor=clinician, case=case, label="back", shown_id=former_id)
+        name("back", stale)
     with pytest.raises(Invalid):
-        name_region(actor=clinician, case=case, label="x" * 61, shown_id=case.region_id)
+        name("x" * 61)
     with pytest.raises(NotFound):
-        name_region(actor=people.clinician(), case=case, label="x", shown_id=case.region_id)
-    assert name_region(actor=clinician, case=case, label="", shown_id=named.id) is None
-    assert case.region is None
+        name("x", actor=people.clinician())
+    assert name("") is None
+    assert shown(case) is None
     first, second = clinic.recorded("case.region_named")
-    assert first.detail == {"region_id": named.id, "former_region_id": former_id}
-    assert second.detail == {"region_id": None, "former_region_id": named.id}
+    of_image = {"image_id": case.images[0].id}
+    assert first.detail == of_image | {"region_id": leg.id, "former_region_id": former_id}
+    assert second.detail == of_image | {"region_id": None, "former_region_id": leg.id}
     assert first.site_id == case.site_id
 
 
+def test_each_image_of_a_case_can_show_another_one(clinician: User) -> None:
+    case = show(clinician, "arm", pictures=[clinic.picture() for _ in range(3)])
+    arm = shown(case)
+    stale = case.regions_mark
+    name_regions(actor=clinician, case=case, labels=["Arm", "leg", ""], shown=stale)
+    (leg,) = (one for one in regions_of(case.patient) if one.label == "leg")
+    assert [image.region for image in case.images] == [arm, leg, None]
+    assert case.images_by_region == {image.region: [image] for image in case.images}
+    assert [event.detail["image_id"] for event in clinic.recorded("case.region_named")] == [
+        image.id for image in case.images[1:]
+    ]
+    with pytest.raises(Conflict):
+        name_regions(actor=clinician, case=case, labels=["arm", "arm", "leg"], shown=stale)
+    assert [image.region for image in case.images] == [arm, leg, None]
+
+
+def test_what_a_stale_page_says_of_another_patients_case_is_refused(clinician: User) -> None:
+    case = show(clinician, "")
+    stale = case.regions_mark
+    move(clinician, case)
+    with pytest.raises(Conflict):
+        name_regions(actor=clinician, case=case, labels=["arm"], shown=stale)
+    assert shown(case) is None
+
+
+def test_nothing_is_named_of_a_patient_who_was_erased(clinician: User) -> None:
+    case = show(clinician, "")
+    case.patient.erased_at = now()
+    db.session.commit()
+    with pytest.raises(NotFound):
+        name_regions(actor=clinician, case=case, labels=["arm"], shown=case.regions_mark)
+
+
 def test_a_case_of_another_patient_does_not_keep_the_lesion(clinician: User) -> None:
-    case = show(clinician, "arm")
-    patient_id = case.patient_id
-    move_case(
-        actor=clinician,
-        case=case,
-        identifier="A-2",
-        registers=True,
-        reason="wrong file",
-        shown_patient_id=patient_id,
-    )
-    assert case.region is None
-    assert case.region_id is None
+    case = show(clinician, "arm", pictures=[clinic.picture(), clinic.picture()])
+    move(clinician, case)
+    assert shown(case) is None
+    assert [image.region_id for image in case.images] == [None, None]
 
 
 def test_a_lesion_of_others_is_not_there(clinician: User, people: Any) -> None:
-    region = show(clinician).region
+    region = shown(show(clinician))
     assert get_region(actor=clinician, region_id=region.id) is region
     with pytest.raises(NotFound):
         get_region(actor=people.clinician(), region_id=region.id)
@@ -184,8 +243,43 @@ def test_the_highest_of_several_images_counts(clinician: User, model: ModelVersi
     said = {"grave": 0.4, "watch": 0.55, "calm": 0.05}
     reading = clinic.read(case, "grave", abstained=[False, True], probabilities=said)
     findings = {finding.code: finding for finding in model.reading_task.findings}
-    assert queries.probability(reading, findings["grave"]) == 0.4
-    assert queries.probability(reading, findings["calm"]) == 0.05
+    (one,) = look(clinician, case)
+    assert queries.probability(one, reading, findings["grave"]) == 0.4
+    assert queries.probability(one, reading, findings["calm"]) == 0.05
+
+
+def test_two_eyes_in_one_case_are_two_lines(clinician: User) -> None:
+    fundus = clinic.serve("fundus").reading_task
+    before = show(clinician, "right", days_ago=9, reading_task_id=fundus.id)
+    both = show(
+        clinician, "", reading_task_id=fundus.id, pictures=[clinic.picture(), clinic.picture()]
+    )
+    clinic.read(before, "watch")
+    clinic.read(both, ["grave", "calm"])
+    name_regions(actor=clinician, case=both, labels=["right", "left"], shown=both.regions_mark)
+    courses = [
+        list(queries.looks(actor=clinician, region=image.region))
+        for image in both.images
+        if image.region
+    ]
+    right, left = courses
+    assert [(one.case, one.images, one.shows_others) for one in right] == [
+        (both, both.images[:1], True),
+        (before, before.images, False),
+    ]
+    assert [(one.case, one.images) for one in left] == [(both, both.images[1:])]
+    assert queries.pair(right) == (before.images[0], both.images[0])
+    assert queries.pair(left) == (both.images[1], both.images[1])
+    findings = {finding.code: finding for finding in fundus.findings}
+    drawn = [
+        [point.probability for point in series.points]
+        for course in courses
+        for series in queries.trend(course, findings["grave"]).series
+    ]
+    assert drawn == [[0.05, 0.9], [0.05]]
+    telling = [queries.telling_finding(course, fundus.findings).code for course in courses]
+    assert telling == ["grave", "calm"]
+    assert [one.code for course in courses for one in answered(course[0])] == ["grave", "calm"]
 
 
 def test_before_an_own_impression_there_is_nothing_to_draw(clinician: User) -> None:
@@ -205,7 +299,7 @@ def test_before_an_own_impression_there_is_nothing_to_draw(clinician: User) -> N
 def test_a_longer_course_takes_no_more_statements(clinician: User) -> None:
     case = show(clinician)
     clinic.read(case)
-    region_id = case.region_id
+    region_id = case.images[0].region_id
 
     def count() -> int:
         db.session.expunge_all()

@@ -13,6 +13,7 @@ from flask import Flask
 from tests import clinic
 from webapp import queue
 from webapp.assessments.models import Assessment
+from webapp.cases.models import Image
 from webapp.catalogue.models import Priority
 from webapp.db import Base, db
 
@@ -75,3 +76,27 @@ def test_cases_from_before_are_given_the_moment_they_are_due(
     order = sa.select(Assessment.case_id).order_by(Assessment.due_at, Assessment.case_id)
     in_order = [named.id, marked.id, waiting.id, held.id, failed.id, calm.id]
     assert list(db.session.scalars(order)) == in_order
+
+
+def test_what_a_case_showed_is_what_its_images_show(
+    core: Flask, people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "ring", lambda *_: False)
+    clinic.serve("dermoscopy")
+    clinician = people.clinician()
+    pictures = [clinic.picture(), clinic.picture()]
+    named = clinic.send(clinician, region="arm", pictures=pictures)
+    unnamed = clinic.send(clinician)
+    region_id = named.images[0].region_id
+    db.session.remove()
+    flask_migrate.downgrade(revision="0022")
+    with db.engine.connect() as connection:
+        before = connection.execute(sa.text("SELECT id, region_id FROM cases ORDER BY id")).all()
+    assert [tuple(row) for row in before] == [(named.id, region_id), (unnamed.id, None)]
+    flask_migrate.upgrade()
+    after = sa.select(Image.case_id, Image.region_id).order_by(Image.id)
+    assert [tuple(row) for row in db.session.execute(after)] == [
+        (named.id, region_id),
+        (named.id, region_id),
+        (unnamed.id, None),
+    ]

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import update
 
 from tests import clinic
 from tests.conftest import Browser
 from webapp.accounts.models import Site, User
-from webapp.cases.models import Case
+from webapp.cases.models import Case, Image
+from webapp.cases.services import name_regions
 from webapp.db import db
 from webapp.reviews import services as reviews
+from webapp.reviews.models import Decision
 from webapp.reviews.queries import basis
 
 
@@ -29,7 +32,7 @@ def cases(app: Flask, clinician: User) -> list[Case]:
 
 
 def shown(browser: Browser, case: Case, query: str = "") -> str:
-    answer = browser.get(f"/regions/{case.region_id}{query}")
+    answer = browser.get(f"/regions/{case.images[0].region_id}{query}")
     assert answer.status_code == 200
     return str(answer.get_data(as_text=True))
 
@@ -64,6 +67,32 @@ def test_what_cannot_be_chosen_is_left_out(desk: Browser, cases: list[Case], que
     assert "Probability of Grave" in page
 
 
+def test_of_a_case_that_shows_two_only_its_own_image_counts(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        task_id = clinic.serve("dermoscopy").reading_task_id
+        pictures = [clinic.picture(), clinic.picture()]
+        case = clinic.send(clinician, reading_task_id=task_id, pictures=pictures)
+        clinic.read(case, ["grave", "calm"])
+        actor = db.session.get_one(User, clinician.id)
+        back, arm = name_regions(
+            actor=actor, case=case, labels=["back", "arm"], shown=case.regions_mark
+        )
+        verdict, mark = reviews.Verdict(decision=Decision.AGREE), basis(case).mark
+        reviews.sign(actor=actor, case=case, verdict=verdict, shown=mark, form_token="1")
+    for number, (region, image, answer) in enumerate(
+        zip((back, arm), case.images, ("Grave", "Calm"), strict=True), 1
+    ):
+        assert region
+        page = desk.get(f"/regions/{region.id}").text
+        assert compared(page) == [image.id]
+        assert re.findall(r"image (\d) of 2", page) == [str(number)] * 2  # to choose on both sides
+        answers = re.findall(r'class="answer"><strong>(\w+)', page)
+        assert answers == [answer, answer]  # of the picture, and in the table
+        assert page.count("for the whole case") == 2
+
+
 def test_a_void_case_is_struck_and_not_drawn(
     app: Flask, desk: Browser, clinician: User, cases: list[Case]
 ) -> None:
@@ -96,8 +125,7 @@ def test_one_that_no_case_shows_any_more_says_so(
     app: Flask, desk: Browser, cases: list[Case]
 ) -> None:
     with app.app_context():
-        for case in cases:
-            db.session.get_one(Case, case.id).region_id = None
+        db.session.execute(update(Image).values(region_id=None))
         db.session.commit()
     assert "No case shows this any more" in shown(desk, cases[0])
 
@@ -111,7 +139,7 @@ def test_opening_it_is_on_record(
     shown(desk, cases[0])
     (event,) = record("region.opened")
     assert event["actor_id"] == clinician.id
-    assert event["subject"] == ("Region", cases[0].region_id)
+    assert event["subject"] == ("Region", cases[0].images[0].region_id)
     assert event["detail"] == {"patient_id": cases[0].patient_id}
 
 
@@ -122,7 +150,7 @@ def test_who_may_not_is_turned_away(
     cases: list[Case],
     record: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    path = f"/regions/{cases[0].region_id}"
+    path = f"/regions/{cases[0].images[0].region_id}"
     assert nobody.get(path).location.startswith("/sign-in")
     assert office.get(path).status_code == 403
     assert stranger.get(path).status_code == 404

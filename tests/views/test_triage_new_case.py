@@ -102,7 +102,7 @@ def test_what_images_show_is_asked_for_where_it_is_followed(
     ]
     assert value(page, "lesion") == ""
     assert '<option value="arm">' in shown(desk, f"?patient_id={case.patient_id}")
-    page = shown(desk, f"?region_id={case.region_id}")
+    page = shown(desk, f"?region_id={case.images[0].region_id}")
     assert value(page, "lesion") == "arm"
     assert value(page, "identifier") == "A-1"
     assert kinds(page) == [True, False, False]

@@ -1,3 +1,4 @@
+import html
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from tests import clinic
 from tests.conftest import Browser
 from webapp.accounts.models import User
 from webapp.cases.models import Case
+from webapp.cases.services import name_regions
 
 
 def test_it_shows_the_patient_and_all_their_cases(
@@ -38,12 +40,12 @@ def test_cases_can_be_grouped_by_what_they_show(
         leg = clinic.send(clinician, region="leg", **shows)
         again = clinic.send(clinician, region="arm", **shows)
 
-    def order(page: str) -> list[str]:
-        return re.findall(r'<li id="case-(\d+)"|<h3[^>]*>(?:<a[^>]*>)?([^<]+)', page)
+    def order(page: str) -> list[tuple[str, str]]:
+        return re.findall(r'<li id="case-(\d+)[-\d]*"|<h3[^>]*>(?:<a[^>]*>)?([^<]+)', page)
 
     page = desk.get(path).get_data(as_text=True)
     assert order(page) == [(str(one.id), "") for one in (again, leg, arm, case)]
-    assert page.count(f'href="/regions/{arm.region_id}"') == 2
+    assert page.count(f'href="/regions/{arm.images[0].region_id}"') == 2
     grouped = order(desk.get(f"{path}?by=region").get_data(as_text=True))
     assert [number or heading for number, heading in grouped] == [
         "arm",
@@ -54,6 +56,41 @@ def test_cases_can_be_grouped_by_what_they_show(
         "No lesion or eye named",
         str(case.id),
     ]
+
+
+def test_a_case_of_two_eyes_stands_with_both(app: Flask, desk: Browser, clinician: User) -> None:
+    with app.app_context():
+        task_id = clinic.serve("fundus").reading_task_id
+        pictures = [clinic.picture() for _ in range(3)]
+        both = clinic.send(clinician, region="left", reading_task_id=task_id, pictures=pictures)
+        labels = ["left", "right", ""]
+        left, right, _ = name_regions(
+            actor=clinician, case=both, labels=labels, shown=both.regions_mark
+        )
+        assert left
+        assert right
+    images = [image.id for image in both.images]
+    path = f"/patients/{both.patient_id}?by=region"
+    expected = [
+        (f"{both.id}-{left.id}", images[:1]),
+        (f"{both.id}-{right.id}", images[1:2]),
+        (f"{both.id}", images),
+    ]
+
+    def visits(page: str) -> list[tuple[str, list[int]]]:
+        """Each place of the case, and the images that stand there."""
+        _, *parts = page.split('<li id="case-')
+        return [
+            (part.split('"')[0], [int(one) for one in re.findall(r"/images/(\d+)/thumb", part)])
+            for part in parts
+        ]
+
+    page = desk.get(path).text
+    assert visits(page) == expected
+    assert visits(desk.get(f"/patients/{both.patient_id}").text) == expected[2:]
+    assert page.count("for the whole case") == 2
+    (address,) = re.findall(r'hx-get="([^"]*)"', page)
+    assert visits(desk.get(html.unescape(address)).text) == expected
 
 
 def test_its_open_rows_are_kept_fresh(app: Flask, desk: Browser, case: Case) -> None:

@@ -418,7 +418,8 @@ def test_what_the_images_show_is_kept_where_it_is_followed(
     assert "valid choice" in refusal(send_for(eyes, eye="third"))
     with app.app_context():
         cases = db.session.scalars(sa.select(Case).order_by(Case.id)).all()
-        kept = [case.region.label if case.region else None for case in cases]
+        regions = [image.region for case in cases for image in case.images]
+        kept = [region.label if region else None for region in regions]
     assert kept == ["left forearm A", "right", None, "left forearm A", None]
 
 

@@ -171,6 +171,7 @@ _SAYS_NOTHING_OF_A_PATIENT = {
     "former_region_id",
     "from_patient_id",
     "image_count",
+    "image_id",
     "is_same",
     "kind",
     "patient_id",

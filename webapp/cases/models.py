@@ -238,7 +238,6 @@ class Case(Base):
         ),
         Index("ix_cases_worklist", "site_id", "id", "reading_task_id"),
         Index(None, "patient_id", "submitted_at"),
-        Index(None, "region_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -254,8 +253,6 @@ class Case(Base):
     laterality: Mapped[Laterality] = mapped_column(
         value_enum(Laterality), default=Laterality.UNKNOWN
     )
-    region_id: Mapped[int | None] = mapped_column(ForeignKey("regions.id"))
-    """The patient's lesion or eye that the images show; None while nobody has said."""
     note: Mapped[str] = mapped_column(Text)
     form_token: Mapped[str] = mapped_column(String(64), unique=True)
     """Names the form that was sent: the same one sent again is the same case."""
@@ -272,12 +269,26 @@ class Case(Base):
     )
     site: Mapped[Site] = relationship(foreign_keys=[site_id], viewonly=True)
     reading_task: Mapped[ReadingTask] = relationship()
-    region: Mapped[Region | None] = relationship()
     submitted_by: Mapped[User] = relationship(foreign_keys=[submitted_by_id])
     assigned_to: Mapped[User | None] = relationship(foreign_keys=[assigned_to_id])
     images: Mapped[list["Image"]] = relationship(
         back_populates="case", order_by="Image.position", cascade="all, delete-orphan"
     )
+
+    @property
+    def images_by_region(self) -> "dict[Region | None, list[Image]]":
+        """Its images by the lesion or eye that they show; by None those of which nobody has
+        said."""
+        groups: dict[Region | None, list[Image]] = {}
+        for image in self.images:
+            groups.setdefault(image.region, []).append(image)
+        return groups
+
+    @property
+    def regions_mark(self) -> str:
+        """Differs where anything that is said of its images does, or whose they are."""
+        numbers = (self.patient_id, *(image.region_id or 0 for image in self.images))
+        return " ".join(map(str, numbers))
 
 
 class Image(Base):
@@ -309,7 +320,10 @@ class Image(Base):
     sop_instance_uid: Mapped[str | None] = mapped_column(String(64), index=True)
     """What DICOM names the picture by, if it came as such a file."""
     study_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    region_id: Mapped[int | None] = mapped_column(ForeignKey("regions.id"), index=True)
+    """The patient's lesion or eye that it shows; None while nobody has said."""
 
+    region: Mapped[Region | None] = relationship()
     case: Mapped[Case] = relationship(back_populates="images")
 
 

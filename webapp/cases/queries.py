@@ -63,9 +63,8 @@ def get_case(*, actor: User, case_id: int) -> Case:
         .options(
             joinedload(Case.patient),
             joinedload(Case.reading_task),
-            joinedload(Case.region),
             joinedload(Case.submitted_by),
-            selectinload(Case.images),
+            selectinload(Case.images).joinedload(Image.region),
         )
     ).one_or_none()
     if case is None:
@@ -131,13 +130,19 @@ def find_region(*, patient: Patient, reading_task_id: int, label: str) -> Region
 
 
 def regions_of(patient: Patient) -> Sequence[Region]:
-    """A patient's lesions and eyes that a case shows, by label."""
+    """A patient's lesions and eyes that an image shows, by label."""
     return db.session.scalars(
         select(Region)
-        .where(Region.patient_id == patient.id, exists().where(Case.region_id == Region.id))
+        .where(Region.patient_id == patient.id, exists().where(Image.region_id == Region.id))
         .order_by(Region.key, Region.id)
         .options(joinedload(Region.reading_task))
     ).all()
+
+
+def region_labels(*, patient: Patient, reading_task_id: int) -> list[str]:
+    """What a patient's lesions or eyes are called that images of a reading task show."""
+    known = regions_of(patient)
+    return [region.label for region in known if region.reading_task_id == reading_task_id]
 
 
 def get_image(*, actor: User, image_id: int) -> Image:

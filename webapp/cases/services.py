@@ -184,8 +184,8 @@ def create_case(
     is_demonstration: bool = False,
     region: Region | None = None,
 ) -> Case:
-    """File a case with its images, in the order given. An age that is not given follows from the
-    birth year.
+    """File a case with its images, in the order given, all of the same `region`. An age that is not
+    given follows from the birth year.
 
     Raises:
         NotFound: the patient is not at a site of the actor.
@@ -210,13 +210,12 @@ def create_case(
             age_is_derived=age_at_acquisition_years is None,
             body_site=plain_text(body_site or "") or None,
             laterality=laterality,
-            region=region,
             note=plain_text(note),
             form_token=form_token,
             submitted_by=actor,
             submitted_at=moment,
             is_demonstration=is_demonstration,
-            images=[_filed(image, position) for position, image in enumerate(images)],
+            images=[_filed(image, position, region) for position, image in enumerate(images)],
         )
         db.session.add(case)
         db.session.flush()
@@ -271,7 +270,8 @@ def move_case(
         )
         db.session.add(move)
         case.patient = patient
-        case.region = None  # it is the other one's; nobody has said which of this one's it is
+        for image in case.images:
+            image.region = None  # it is the other one's; nobody has said which of this one's it is
         if case.age_is_derived:
             case.age_at_acquisition_years = Particulars.of(patient).age_at(case.submitted_at)
         db.session.flush()
@@ -346,39 +346,46 @@ def find_or_create_region(
     return region
 
 
-def name_region(*, actor: User, case: Case, label: str, shown_id: int | None) -> Region | None:
-    """Say which lesion or eye of the patient a case shows; without a label, that nobody knows.
+def name_regions(
+    *, actor: User, case: Case, labels: Sequence[str], shown: str
+) -> Sequence[Region | None]:
+    """Say of each image of a case, in their order, which lesion or eye of the patient it shows;
+    without a label, that nobody knows.
 
     No model is told, and a decision does not rest on it: it can be said of signed cases as well.
 
     Raises:
-        NotFound: the case is not at a site of the actor.
-        Conflict: `region_changed`: someone has said something else than `shown_id` meanwhile, or
-            has moved the case to another patient.
-        Invalid: `region`: the label cannot be one.
+        NotFound: the case is not at a site of the actor, or its patient was erased.
+        Conflict: `regions_changed`: someone has said something else than was `shown`, of which that
+            is the mark, or has moved the case to another patient.
+        Invalid: `region`: a label cannot be one.
     """
     _require_site(actor, case.site_id)
     with transaction():
         patient = case.patient
         _hold(patient)
-        db.session.refresh(case, ["patient_id", "region_id"], with_for_update={"of": Case})
-        db.session.expire(case, ["region"])
-        former_id = case.region_id
-        region = find_or_create_region(patient=patient, reading_task=case.reading_task, label=label)
-        region_id = region.id if region else None
-        if region_id == former_id:
-            return region
-        if former_id != shown_id or case.patient_id != patient.id:
-            raise Conflict("region_changed", case_id=case.id)
-        case.region = region
-        audit.record(
-            actor=actor,
-            action="case.region_named",
-            subject=case,
-            region_id=region_id,
-            former_region_id=former_id,
-        )
-    return region
+        _require_not_erased(patient)
+        db.session.refresh(case, ["patient_id"], with_for_update={"of": Case})
+        images = db.session.scalars(
+            select(Image)
+            .where(Image.case_id == case.id)
+            .order_by(Image.position)
+            .execution_options(populate_existing=True)
+        ).all()
+        regions = [
+            find_or_create_region(patient=patient, reading_task=case.reading_task, label=label)
+            for label in labels
+        ]
+        named = [
+            (image, region)
+            for image, region in zip(images, regions, strict=True)
+            if image.region_id != (region.id if region else None)
+        ]
+        if named and (case.regions_mark != shown or case.patient_id != patient.id):
+            raise Conflict("regions_changed")
+        for image, region in named:
+            _name_region(actor, image, region)
+    return regions
 
 
 def plain_text(text: str) -> str:
@@ -500,9 +507,22 @@ def _correct(actor: User, case: Case, corrected: CaseParticulars, reason: str) -
     db.session.flush()
 
 
-def _filed(image: NewImage, position: int) -> Image:
+def _name_region(actor: User, image: Image, region: Region | None) -> None:
+    former_id, image.region = image.region_id, region
+    audit.record(
+        actor=actor,
+        action="case.region_named",
+        subject=image.case,
+        image_id=image.id,
+        region_id=region.id if region else None,
+        former_region_id=former_id,
+    )
+
+
+def _filed(image: NewImage, position: int, region: Region | None) -> Image:
     return Image(
         position=position,
+        region=region,
         sha256=image.sha256,
         thumbnail_sha256=image.thumbnail_sha256,
         media_type=image.media_type,

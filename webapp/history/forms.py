@@ -7,7 +7,7 @@ from typing import Any, Self
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import Form, HiddenField, SelectField, StringField
+from wtforms import Field, Form, HiddenField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import Length
 
@@ -40,32 +40,61 @@ def eye_field() -> SelectField:
 
 
 class RegionForm(FlaskForm):
-    """Which lesion or eye of the patient a case shows, and what the page said of it."""
+    """Which lesion or eye of the patient each image of a case shows, and what the page said of
+    them. Its fields are as many as the images: see `of`."""
 
-    lesion = lesion_field()
-    eye = eye_field()
     shown = HiddenField()
 
-    def __init__(self, case: Case) -> None:
+    @classmethod
+    def of(cls, case: Case) -> "RegionForm":
+        """The form for a case whose images are followed."""
+        is_eye = case.reading_task.region_kind is RegionKind.EYE
+        names = [f"image_{number}" for number, _image in enumerate(case.images, 1)]
+        fields = {name: eye_field() if is_eye else lesion_field() for name in names}
+        return type(cls.__name__, (cls,), fields)(case, names)
+
+    def __init__(self, case: Case, names: Sequence[str]) -> None:
         super().__init__()
-        kind = case.reading_task.region_kind
-        if kind is not RegionKind.LESION:
-            del self.lesion
-        if kind is not RegionKind.EYE:
-            del self.eye
+        self.of_images = [self[name] for name in names]
+        if len(names) > 1:
+            for number, field in enumerate(self.of_images, 1):
+                field.label.text = _(
+                    "Image %(number)s of %(count)s", number=number, count=len(names)
+                )
         if not self.is_submitted():
-            label = case.region.label if case.region else ""
-            (self.lesion or self.eye).data = label
-            self.shown.data = str(case.region_id or "")
+            self.shown.data = case.regions_mark
+            for field, image in zip(self.of_images, case.images, strict=True):
+                field.data = image.region.label if image.region else ""
 
-    def label(self) -> str:
-        """What was named, once the form is valid; empty where nobody knows."""
-        return (self.lesion or self.eye).data or ""
+    def labels(self) -> list[str]:
+        """What was named, image by image, once the form is valid; empty where nobody knows."""
+        return [field.data or "" for field in self.of_images]
 
-    def shown_id(self) -> int | None:
-        """Of what the page said; 0, which none has, for what is no number."""
-        text = self.shown.data or ""
-        return (int(text) if text.isascii() and text.isdecimal() else 0) if text else None
+    def explain(self, case: Case) -> None:
+        """Show both versions; sending the form again then keeps the one in its fields."""
+        recorded = [image.region.name if image.region else "" for image in case.images]
+        self.form_errors.append(
+            _(
+                "Someone has said otherwise meanwhile. On record now: %(recorded)s. You entered:"
+                " %(entered)s. Save again to keep what you entered.",
+                recorded=f"{case.patient.identifier}, {self._in_words(recorded)}",
+                entered=self._in_words([_entered(field) for field in self.of_images]),
+            )
+        )
+        self.shown.data = case.regions_mark
+
+    def _in_words(self, names: Sequence[str]) -> str:
+        said = [name or _("not said") for name in names]
+        if len(said) == 1:
+            return said[0]
+        labels = [str(field.label.text) for field in self.of_images]
+        return "; ".join(f"{label}: {name}" for label, name in zip(labels, said, strict=True))
+
+
+def _entered(field: Field) -> str:
+    """In words what a lesion or an eye was said to be; empty where nobody knows."""
+    is_side = isinstance(field, SelectField) and field.data
+    return str(Side(field.data).label if is_side else field.data or "")
 
 
 class CourseForm(Form):
@@ -112,13 +141,13 @@ def _pictures_of(look: Look) -> list[SelectChoice]:
         SelectChoice(
             str(image.id),
             ", ".join(
-                [*parts, _("image %(number)s of %(count)s", number=number, count=count)]
+                [*parts, _("image %(number)s of %(count)s", number=image.position + 1, count=count)]
                 if count > 1
                 else parts
             ),
             render_kw=day_marks(case.submitted_at),
         )
-        for number, image in enumerate(case.images, 1)
+        for image in look.images
     ]
 
 

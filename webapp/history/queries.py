@@ -23,6 +23,8 @@ class Look:
     """One case of a lesion or an eye."""
 
     case: Case
+    images: Sequence[Image]
+    """Those of it that show the lesion or eye; the others count for nothing here."""
     review: Review | None
     """The decision that counts; None where nobody has signed."""
     shows_answer: bool
@@ -39,6 +41,24 @@ class Look:
     def current(self) -> Assessment | None:
         """The reading that counts."""
         return self.readings[0] if self.readings else None
+
+    @property
+    def shows_others(self) -> bool:
+        """Whether a decision on the case may have been made for another lesion or eye."""
+        return len(self.images) < len(self.case.images)
+
+    def answers(
+        self, reading: Assessment, images: Sequence[Image] | None = None
+    ) -> list[AssessedImage]:
+        """What the model answered for the images, or for some of them, in one of the readings; the
+        most severe answer first, and of those the most probable."""
+        image_ids = {image.id for image in (self.images if images is None else images)}
+        answered = [
+            read
+            for read in reading.images
+            if read.image_id in image_ids and read.abstained is False
+        ]
+        return sorted(answered, key=_severity, reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +103,7 @@ def looks(*, actor: User, region: Region) -> Sequence[Look]:
     """Every case of a lesion or an eye, the newest first."""
     cases = db.session.scalars(
         select(Case)
-        .where(Case.region_id == region.id)
+        .where(Case.id.in_(select(Image.case_id).where(Image.region_id == region.id)))
         .order_by(Case.submitted_at.desc(), Case.id.desc())
         .options(selectinload(Case.images))
     ).all()
@@ -92,32 +112,37 @@ def looks(*, actor: User, region: Region) -> Sequence[Look]:
     reviews = latest_reviews(case_ids)
     readings = _readings(shown)
     return [
-        Look(case, reviews.get(case.id), case.id in shown, readings.get(case.id, []))
+        Look(
+            case,
+            [image for image in case.images if image.region_id == region.id],
+            reviews.get(case.id),
+            case.id in shown,
+            readings.get(case.id, []),
+        )
         for case in cases
     ]
 
 
 def images(looks: Sequence[Look]) -> Sequence[Image]:
     """Every picture, those of the newest case first."""
-    return [image for look in looks for image in look.case.images]
+    return [image for look in looks for image in look.images]
 
 
 def pair(looks: Sequence[Look]) -> tuple[Image | None, Image | None]:
     """What is compared unless asked otherwise: the first pictures of the case before the last one,
     and of the last one; void cases only where there are no others."""
     valid = [look for look in looks if not look.is_void] or looks
-    firsts = [look.case.images[0] for look in valid if look.case.images]
+    firsts = [look.images[0] for look in valid]
     later = firsts[0] if firsts else None
     return (firsts[1] if len(firsts) > 1 else later), later
 
 
-def probability(reading: Assessment, finding: Finding) -> float | None:
+def probability(look: Look, reading: Assessment, finding: Finding) -> float | None:
     """The highest among the images that the model answered for; None where there is none."""
     return max(
         (
             said.probability
-            for read in reading.images
-            if read.abstained is False
+            for read in look.answers(reading)
             for said in read.predictions
             if said.finding_id == finding.id
         ),
@@ -133,8 +158,8 @@ def telling_finding(looks: Sequence[Look], findings: Sequence[Finding]) -> Findi
         for look in looks
         if not look.is_void
         for reading in look.readings
-        for read in reading.images
-        if read.abstained is False and read.finding is not None
+        for read in look.answers(reading)
+        if read.finding is not None
     ]
     return max(answers or findings, key=lambda finding: finding.severity)
 
@@ -145,12 +170,16 @@ def trend(looks: Sequence[Look], finding: Finding) -> Trend:
     points: dict[ModelVersion, list[Point]] = {}
     for look in valid:
         for reading in look.readings:
-            value = probability(reading, finding)
+            value = probability(look, reading, finding)
             if value is not None:
                 point = Point(look.case, look.case.submitted_at, value)
                 points.setdefault(reading.model_version, []).append(point)
     by_version = sorted(points.items(), key=lambda item: item[0].id)
     return Trend(finding, [Series(*item) for item in by_version], list(_changes(valid)))
+
+
+def _severity(read: AssessedImage) -> tuple[int, float]:
+    return read.finding.severity if read.finding else 0, read.probability or 0.0
 
 
 def _changes(valid: Sequence[Look]) -> Iterator[Change]:

@@ -1,12 +1,13 @@
-"""The course of a lesion or an eye, and saying which one a case shows."""
+"""The course of a lesion or an eye, and saying which one an image shows."""
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from webapp import audit
-from webapp.cases.queries import find_patient, get_case, get_region, regions_of
-from webapp.cases.services import name_region
+from webapp.cases.models import Case
+from webapp.cases.queries import find_patient, get_case, get_region, region_labels
+from webapp.cases.services import name_regions
 from webapp.errors import Conflict, Invalid
 from webapp.history import queries
 from webapp.history.chart import draw
@@ -45,24 +46,25 @@ def region(region_id: int) -> ResponseReturnValue:
 @blueprint.post("/cases/<int:case_id>/region")
 @require(Permission.SUBMIT_CASES)
 def assign_region(case_id: int) -> ResponseReturnValue:
-    """Say which lesion or eye of the patient a case shows."""
+    """Say which lesion or eye of the patient the images of a case show."""
     case = get_case(actor=signed_in_user(), case_id=case_id)
     if case.reading_task.region_kind is None:
         raise Invalid("region")
-    form = RegionForm(case)
+    form = RegionForm.of(case)
     if not form.validate():
-        raise Invalid("region")
+        return _refused(case, form), 422
     try:
-        named = name_region(
-            actor=signed_in_user(), case=case, label=form.label(), shown_id=form.shown_id()
+        named = name_regions(
+            actor=signed_in_user(), case=case, labels=form.labels(), shown=form.shown.data or ""
         )
-    except Conflict:
-        flash(_("Someone has said otherwise meanwhile. Look at it again."), "warning")
+    except Conflict as conflict:
+        form.explain(case)
+        return _refused(case, form), conflict.status
+    names = list(dict.fromkeys(region.name for region in named if region))
+    if names:
+        flash(_("This case shows: %(name)s.", name=", ".join(names)), "good")
     else:
-        if named is None:
-            flash(_("Nothing is said any more of what this case shows."), "good")
-        else:
-            flash(_("This case shows: %(name)s.", name=named.name), "good")
+        flash(_("Nothing is said any more of what this case shows."), "good")
     return redirect(url_for("triage.case", case_id=case.id), 303)
 
 
@@ -73,10 +75,17 @@ def known_regions() -> ResponseReturnValue:
     actor = signed_in_user()
     asked = KnownRegions.parse(sent_json(), actor=actor)
     patient = find_patient(site_id=asked.site_id, identifier=asked.identifier)
-    known = regions_of(patient) if patient else []
-    labels = [one.label for one in known if one.reading_task_id == asked.reading_task_id]
+    task_id = asked.reading_task_id
+    labels = region_labels(patient=patient, reading_task_id=task_id) if patient else []
     if labels:
         audit.record_look(
             actor=actor, action="region.suggested", subject=patient, count=len(labels)
         )
     return {"labels": labels}
+
+
+def _refused(case: Case, form: RegionForm) -> str:
+    """A form that was refused, on a page of its own: a case's page is of `triage`."""
+    audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
+    known = region_labels(patient=case.patient, reading_task_id=case.reading_task_id)
+    return render_template("history/refused.html", case=case, form=form, known_regions=known)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import contains_eager, joinedload, raiseload, selectinload
 
 from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose, State
-from webapp.cases.models import Case, Patient, Region
+from webapp.cases.models import Case, Image, Patient, Region
 from webapp.cases.queries import visible_site_ids
 from webapp.catalogue.models import Finding, FindingTerms, Priority, ReadingTask
 from webapp.db import db
@@ -164,12 +164,13 @@ def rows_of_patient(*, actor: User, patient: Patient) -> Sequence[Row]:
 
 
 def by_region(rows: Sequence[Row]) -> dict[Region | None, list[Row]]:
-    """Rows by the lesion or eye that their cases show, in the order of the first of each; those of
-    which nobody has said come last."""
+    """Rows by the lesions and eyes that their cases show, in the order of the first of each; those
+    with an image of which nobody has said come last."""
     groups: dict[Region | None, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row.case.region is None):
-        groups.setdefault(row.case.region, []).append(row)
-    return groups
+    for row in rows:
+        for region in row.case.images_by_region:
+            groups.setdefault(region, []).append(row)
+    return dict(sorted(groups.items(), key=lambda group: group[0] is None))
 
 
 def readings(case: Case) -> Sequence[Assessment]:
@@ -241,8 +242,7 @@ def _rows(actor: User, case_ids: Sequence[int]) -> Sequence[Row]:
             contains_eager(Assessment.case).options(
                 joinedload(Case.patient).joinedload(Patient.site),
                 joinedload(Case.reading_task),
-                joinedload(Case.region).joinedload(Region.reading_task),
-                selectinload(Case.images),
+                selectinload(Case.images).joinedload(Image.region).joinedload(Region.reading_task),
                 raiseload("*"),
             ),
             joinedload(Assessment.finding),

@@ -417,7 +417,7 @@ def _submit_once(actor: User, submission: Submission, images: tuple[NewImage, ..
             patient_id=patient.id,
             reading_task=reading_task.code,
             image_count=len(images),
-            region_id=case.region_id,
+            region_id=region.id if region else None,
         )
         return case
 
@@ -548,7 +548,8 @@ def _is_of(case: Case, submission: Submission) -> bool:
         and age == (None if case.age_is_derived else case.age_at_acquisition_years)
         and (case.body_site or "") == plain_text(submission.body_site or "")
         and case.laterality is submission.laterality
-        and (case.region.key if case.region else "") == region_key(submission.region)
+        and {image.region.key if image.region else "" for image in case.images}
+        == {region_key(submission.region)}
         and case.note == plain_text(submission.note)
         and [image.sha256 for image in case.images]
         == [upload.cleaned.sha256 for upload in submission.uploads]

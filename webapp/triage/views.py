@@ -34,7 +34,7 @@ from webapp.cases.queries import (
     images_filed_elsewhere,
     moves,
     particulars_at,
-    regions_of,
+    region_labels,
 )
 from webapp.cases.services import record_consent
 from webapp.config import current_settings
@@ -133,9 +133,13 @@ def worklist_rows() -> ResponseReturnValue:
     numbers = map(_row_number, request.args.get("ids", "").split(","))
     case_ids = [number for number in numbers if number is not None]
     on_worklist = "of_patient" not in request.args
+    is_grouped = request.args.get("by") == "region"
+    rows = queries.rows(actor=signed_in_user(), case_ids=case_ids)
     return fragment(
         "triage/_rows.html",
-        rows=queries.rows(actor=signed_in_user(), case_ids=case_ids),
+        rows=rows,
+        groups=queries.by_region(rows) if is_grouped else {None: rows},
+        is_grouped=is_grouped,
         counts=queries.counts_by_priority(actor=signed_in_user()) if on_worklist else {},
         show_patient=on_worklist,
     )
@@ -288,12 +292,8 @@ def case(case_id: int) -> ResponseReturnValue:
         particulars=_particulars(case, decisions.basis.review),
         corrections=[one for one in corrections(case.patient) if one.at > case.submitted_at],
         asks_body_site=case.reading_task_id in queries.body_sites(),
-        region_form=RegionForm(case) if case.reading_task.region_kind else None,
-        known_regions=[
-            known.label
-            for known in regions_of(case.patient)
-            if known.reading_task_id == case.reading_task_id
-        ],
+        region_form=RegionForm.of(case) if case.reading_task.region_kind else None,
+        known_regions=region_labels(patient=case.patient, reading_task_id=case.reading_task_id),
     )
 
 
@@ -600,6 +600,7 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
     audit.record_look(actor=signed_in_user(), action="patient.opened", subject=patient)
     cases = queries.rows_of_patient(actor=signed_in_user(), patient=patient)
     is_grouped = request.args.get("by") == "region"
+    by_region = queries.by_region(cases)
     return render_template(
         "triage/patient.html",
         patient=patient,
@@ -608,7 +609,8 @@ def _patient_page(patient: Patient, form: CorrectionForm) -> str:
         corrections=corrections(patient),
         snapshots=snapshots_of_patient(patient),
         models=models_of_patient(patient),
-        groups=queries.by_region(cases) if is_grouped else {None: cases},
+        groups=by_region if is_grouped else {None: cases},
+        shows_regions=any(by_region),
         is_grouped=is_grouped,
         form=form,
     )
