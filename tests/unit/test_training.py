@@ -20,7 +20,7 @@ from flask import Flask
 from tests import clinic, trainings
 from tests.conftest import People
 from tests.unit.ml.factories import make_bundle
-from webapp import queue
+from webapp import queue, storage
 from webapp.accounts.models import User
 from webapp.assessments.models import Failure, State
 from webapp.cases.models import Consent, Patient
@@ -29,6 +29,7 @@ from webapp.config import REPOSITORY, current_settings
 from webapp.datasets.models import Snapshot, SnapshotCase
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
+from webapp.promotion.models import Comparison
 from webapp.registry.models import ModelAlias, ModelVersion
 from webapp.registry.queries import champion
 from webapp.training import services
@@ -299,6 +300,7 @@ def test_what_comes_of_a_run_is_registered_once_also_by_a_trainer_that_was_cut_o
     actor: User, learns: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_bundle(tmp_path / "made")
+    install.install(make_bundle(tmp_path / "serving", seed=1))
     sha256 = install.bundles.load(made).sha256
     learns(
         f"learn(2); time.sleep(0.3); shutil.copytree({str(made)!r}, run / 'bundle')\n"
@@ -320,6 +322,37 @@ def test_what_comes_of_a_run_is_registered_once_also_by_a_trainer_that_was_cut_o
     assert run.log_tail == "ended 2"
     assert run.code_version
     assert not folder_of(run).exists()
+    comparison = db.session.query(Comparison).one()
+    assert (comparison.candidate_id, comparison.requested_by_id) == (version.id, actor.id)
+    assert comparison.champion == champion(version.reading_task_id)
+
+
+@ONE_KIND
+def test_a_disk_that_fills_up_while_the_model_is_kept_leaves_nothing_registered(
+    actor: User, learns: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where only the last of what is kept has no room any more."""
+    made = make_bundle(tmp_path / "made")
+    bundle = install.bundles.load(made)
+    learns(
+        f"shutil.copytree({str(made)!r}, run / 'bundle')\n"
+        f"say(stage='finished', bundle_sha256={bundle.sha256!r})"
+    )
+    put = storage.put
+    last = (made / bundle.facts["self_test"][-1]["file"]).read_bytes()
+
+    def fill_up(data: bytes) -> str:
+        if data == last:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(data)
+
+    asked = trainings.run(actor)
+    before = set(storage.hashes())
+    monkeypatch.setattr(install.storage, "put", fill_up)
+    run = work(asked)
+    assert (run.state, run.trouble) == (State.FAILED, Trouble.DISK_FULL)
+    assert set(storage.hashes()) == before
+    assert not db.session.query(ModelVersion).filter_by(bundle_sha256=bundle.sha256).count()
 
 
 @ONE_KIND

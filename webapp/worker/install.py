@@ -6,12 +6,13 @@ left as it is, and costs no time. All are exported by one process.
 """
 
 import argparse
+import hashlib
 import mimetypes
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,14 +24,18 @@ from ml.bundle import Bundle, BundleError
 from ml.engines import EngineError, export_all
 from webapp import storage
 from webapp.accounts.models import User
+from webapp.bundles.archive import pack
+from webapp.bundles.services import forget_archive
 from webapp.config import InvalidSettings, Settings, current_settings
 from webapp.core import create_core
+from webapp.db import transaction
 from webapp.errors import Conflict
 from webapp.registry.models import ModelVersion
 from webapp.registry.queries import installed, samples_of
 from webapp.registry.services import (
     NewSample,
     add_samples,
+    keep_archive,
     keep_reference,
     promote_first,
     register,
@@ -60,15 +65,7 @@ def install(path: Path, *, actor: User | None = None) -> bool:
             _keep(bundle)
             return False
         fetching.try_out(path, settings)
-        home = _copy(bundle, settings.bundles_dir)
-        card = home / MODEL_CARD
-        version = register(
-            manifest=bundle.facts,
-            bundle_sha256=bundle.sha256,
-            model_card=card.read_text(encoding="utf-8") if card.exists() else "",
-            actor=actor,
-        )
-        _keep(bundle)
+        version = _register(bundle, _copy(bundle, settings.bundles_dir), actor)
         promote_first(version=version, actor=actor)
     return True
 
@@ -112,6 +109,33 @@ def _copy(bundle: Bundle, bundles_dir: Path) -> Path:
     return home
 
 
+def _register(bundle: Bundle, home: Path, actor: User | None) -> ModelVersion:
+    """Whatever the store has to take is there before there is a row: a store that cannot take it
+    leaves nothing half-registered."""
+    card = home / MODEL_CARD
+    archive_sha256 = storage.put(pack(bundle.path))
+    try:
+        samples = _stored_samples(bundle)
+        with transaction():
+            storage.hold(sample.image_sha256 for sample in samples)
+            version = register(
+                manifest=bundle.facts,
+                bundle_sha256=bundle.sha256,
+                model_card=card.read_text(encoding="utf-8") if card.exists() else "",
+                actor=actor,
+            )
+            keep_archive(version=version, archive_sha256=archive_sha256)
+            _keep_reference(bundle, version)
+            if not samples_of(version):
+                add_samples(version=version, samples=samples)
+    except Exception:
+        forget_archive(archive_sha256)
+        pictures = (bundle.path / said["file"] for said in bundle.facts["self_test"])
+        storage.remove_unnamed({hashlib.sha256(one.read_bytes()).hexdigest() for one in pictures})
+        raise
+    return version
+
+
 def _keep(bundle: Bundle) -> None:
     """Put a registered bundle where other machines find it, and what it brings along where pages
     do; also an earlier release may have registered it, and have left something out."""
@@ -119,14 +143,18 @@ def _keep(bundle: Bundle) -> None:
     if version is None:
         return
     fetching.keep(bundle, version)
+    _keep_reference(bundle, version)
+    if not samples_of(version):
+        add_samples(version=version, samples=_stored_samples(bundle))
+
+
+def _keep_reference(bundle: Bundle, version: ModelVersion) -> None:
     figures = reference.of(bundle)
     if figures is not None:
         keep_reference(version=version, figures=figures)
-    if not samples_of(version):
-        _keep_samples(bundle, version)
 
 
-def _keep_samples(bundle: Bundle, version: ModelVersion) -> None:
+def _stored_samples(bundle: Bundle) -> Sequence[NewSample]:
     """The pictures of which it says where they are from."""
     samples = []
     for said in bundle.facts["self_test"]:
@@ -143,7 +171,7 @@ def _keep_samples(bundle: Bundle, version: ModelVersion) -> None:
                     source=source,
                 )
             )
-    add_samples(version=version, samples=samples)
+    return samples
 
 
 def sources(path: Path) -> dict[str, str]:

@@ -31,10 +31,12 @@ from ml.engines import EngineError
 from ml.progress import Ending
 from webapp.config import REPOSITORY, current_settings
 from webapp.errors import Conflict, DomainError, NotFound
+from webapp.promotion.services import request_comparison
 from webapp.registry.queries import installed
 from webapp.storage import Away, CorruptBlob
 from webapp.training import services
 from webapp.training.models import Device, Stage, Trouble
+from webapp.training.queries import get_run
 from webapp.training.services import BUNDLE, Claim, Order, Seen
 from webapp.worker import run_folders
 from webapp.worker.aside import IDLE
@@ -154,8 +156,8 @@ def _tail(file: Path) -> str:
 
 
 def train(claim: Claim, is_stopping: IsStopping) -> None:
-    """Train a claimed run to its end, and register what comes of it; or put it back when told to
-    stop, or say on its row what kept it from ending well."""
+    """Train a claimed run to its end, register what comes of it, and have it compared with what
+    serves; or put it back when told to stop, or say on its row what kept it from ending well."""
     place = Place(current_settings().runs_dir / str(claim.run_id))
     try:
         _train(claim, place, is_stopping)
@@ -192,6 +194,9 @@ def _train(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
         claim=claim, version=version, engine=claim.device, code_version=code_version()
     ):
         log.warning("run %s was lost meanwhile", claim.run_id)
+        return
+    with suppress(Conflict):  # it is the first, or was made only to be compared with
+        request_comparison(actor=get_run(claim.run_id).requested_by, candidate=version)
 
 
 def _note(claim: Claim, seen: Seen) -> None:
