@@ -138,11 +138,14 @@ def decide(stack: Stack, clinician: Client, number: int) -> int:
 def test_what_clinicians_decide_makes_a_model_that_proves_itself_serves_and_is_taken_back(
     stack: Stack, base: Path
 ) -> None:
-    clinician, office, approval = (
-        stack.sign_in(role) for role in (Role.CLINICIAN, Role.ADMINISTRATOR, Role.APPROVER)
-    )
+    clinician = stack.sign_in(Role.CLINICIAN)
+    office = stack.sign_in(Role.ADMINISTRATOR, Role.APPROVER)
+    approval = stack.sign_in(Role.APPROVER)
     for number in range(CASES):
         decide(stack, clinician, number)
+    shown = {finding: coloured(finding, 9000) for finding in COLOURS}
+    before = {finding: answer(stack, clinician.submit([shown[finding]])) for finding in COLOURS}
+    assert {version for _, version in before.values()} == {"0.0.0"}
 
     # What was decided freezes beside a data set.
     registering = (
@@ -185,19 +188,21 @@ def test_what_clinicians_decide_makes_a_model_that_proves_itself_serves_and_is_t
     assert verdict is Verdict.PASSED, office.get(f"/comparisons/{comparison_id}").text
     page = f"/comparisons/{comparison_id}"
     office.press(page, f"{page}/request", reason="It has learnt from us.")
-    assert office.forge("/changes/1", "/promotion-requests/1/approve").status_code == 403
+    assert office.forge("/changes/1", "/promotion-requests/1/approve").status_code == 409
     approval.press("/changes/1", "/promotion-requests/1/approve")
-    seen = clinician.submit([coloured("basophil", 9000)])
-    assert answer(stack, seen) == ("basophil", better.version)
+    after = {finding: answer(stack, clinician.submit([shown[finding]])) for finding in COLOURS}
+    assert after == {finding: (finding, better.version) for finding in COLOURS}
+    assert any(before[finding][0] != finding for finding in COLOURS)
+
+    assert f"snapshot {snapshot.id}" in better.model_card
 
     # One that hardly learnt is worse, and cannot be asked for.
     worse = train(stack, snapshot.id, epochs=1, learning_rate=1e-9)
     comparison_id, verdict = compared(stack, worse)
     assert verdict is Verdict.FAILED
-    assert (
-        f"/comparisons/{comparison_id}/request"
-        not in office.get(f"/comparisons/{comparison_id}").text
-    )
+    page = f"/comparisons/{comparison_id}"
+    assert f"{page}/request" not in office.get(page).text
+    assert office.forge(page, f"{page}/request", reason="Please.").status_code == 409
 
     # What served before serves again, by one press.
     approval.press("/changes/1", "/changes/1/rollback")
