@@ -7,14 +7,16 @@ from typing import Any
 from webapp import storage
 from webapp.accounts.models import User
 from webapp.assessments.models import State
+from webapp.cases.models import Case
 from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.queries import reading_task_by_code
 from webapp.datasets.gathering import Gathered
-from webapp.datasets.models import Dataset, Snapshot
+from webapp.datasets.models import Dataset, Snapshot, SnapshotCase
 from webapp.datasets.queries import registered
 from webapp.db import db, now
+from webapp.registry.models import ModelVersion
 from webapp.training import services
-from webapp.training.models import RecipeEntry, TrainingRun
+from webapp.training.models import Device, RecipeEntry, TrainingRun
 from webapp.training.queries import get_recipe
 
 TABLE: dict[str, Any] = {
@@ -108,6 +110,41 @@ def _tested(reading_task: ReadingTask, count: int) -> Dataset:
         completed_at=now(),
         attempt_count=1,
     )
+
+
+def holding(case: Case) -> Snapshot:
+    """A snapshot of this case alone."""
+    made = snapshot(case.reading_task.code)
+    held = SnapshotCase(snapshot_id=made.id, case_id=case.id, is_test=False)
+    held.patient_id = case.patient_id
+    db.session.add(held)
+    db.session.commit()
+    return made
+
+
+def trained(version: ModelVersion, learnt: Snapshot, init: str = "random") -> TrainingRun:
+    """A run on this snapshot, from these weights, of which a version has come."""
+    made = TrainingRun(
+        reading_task_id=learnt.reading_task_id,
+        snapshot=learnt,
+        recipe_name="test",
+        recipe={},
+        overrides={},
+        init=init,
+        device=Device.AUTO,
+        requested_at=now(),
+        curves=[],
+        log_tail="",
+        bundle_sha256=version.bundle_sha256,
+        model_version=version,
+        state=State.COMPLETED,
+        scheduled_at=now(),
+        completed_at=now(),
+        attempt_count=1,
+    )
+    db.session.add(made)
+    db.session.commit()
+    return made
 
 
 def run(actor: User | None = None, **asked: Any) -> TrainingRun:

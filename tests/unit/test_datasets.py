@@ -21,12 +21,11 @@ from ml.datasets import packed
 from ml.datasets.copying import sha256_of
 from ml.recipe import DataRecipe
 from ml.splits import split_manifest
-from tests import clinic, datasets
+from tests import clinic, datasets, trainings
 from tests.conftest import People
 from webapp import queue, storage
 from webapp.accounts.models import User
 from webapp.app import create_app
-from webapp.assessments.models import State
 from webapp.cases.models import Case, Consent, Patient
 from webapp.cases.services import record_consent
 from webapp.catalogue.models import ReadingTask
@@ -42,7 +41,6 @@ from webapp.reviews import services as reviews
 from webapp.reviews.models import Decision, OutcomeSource
 from webapp.reviews.queries import basis
 from webapp.reviews.services import Found, Verdict
-from webapp.training.models import Device, TrainingRun
 from webapp.training.queries import models_of_patient
 from webapp.worker import jobs, registering, sharing
 from webapp.worker.materialising import materialise
@@ -651,36 +649,11 @@ def test_models_that_may_have_learnt_from_a_patient_are_known(
     sign_one(clinician)
     after = services.freeze(actor=None, reading_task=task, dataset=None)
     own, other, heir = (clinic.serve_newer(version) for version in ("2.0.0", "3.0.0", "4.0.0"))
-    trained(own, before, "imagenet")
-    trained(other, after, f"bundle:{model.bundle_sha256}")
-    trained(heir, after, f"bundle:{own.bundle_sha256}")
+    trainings.trained(own, before, "imagenet")
+    trainings.trained(other, after, f"bundle:{model.bundle_sha256}")
+    trainings.trained(heir, after, f"bundle:{own.bundle_sha256}")
     assert models_of_patient(case.patient) == [own, heir]
     assert models_of_patient(clinic.send(clinician).patient) == []
-
-
-def trained(version: ModelVersion, snapshot: Snapshot, init: str) -> None:
-    """A version came of a run on this snapshot, from these weights."""
-    with transaction():
-        db.session.add(
-            TrainingRun(
-                reading_task_id=snapshot.reading_task_id,
-                snapshot=snapshot,
-                recipe_name="test",
-                recipe={},
-                overrides={},
-                init=init,
-                device=Device.AUTO,
-                requested_at=now(),
-                curves=[],
-                log_tail="",
-                bundle_sha256=version.bundle_sha256,
-                model_version=version,
-                state=State.COMPLETED,
-                scheduled_at=now(),
-                completed_at=now(),
-                attempt_count=1,
-            )
-        )
 
 
 @ONE_KIND

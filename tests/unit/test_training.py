@@ -26,7 +26,7 @@ from webapp.assessments.models import Failure, State
 from webapp.cases.models import Consent, Patient
 from webapp.cases.services import record_consent
 from webapp.config import REPOSITORY, current_settings
-from webapp.datasets.models import Snapshot, SnapshotCase
+from webapp.datasets.models import Snapshot
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
 from webapp.promotion.models import Comparison
@@ -479,14 +479,7 @@ def withdrawable(actor: User) -> tuple[Snapshot, Patient]:
     """A snapshot with a case of a patient who consents."""
     case = clinic.send(actor)
     say(actor, case.patient, Consent.GIVEN)
-    snapshot = trainings.snapshot()
-    with transaction():
-        db.session.add(
-            SnapshotCase(
-                snapshot_id=snapshot.id, case_id=case.id, patient_id=case.patient_id, is_test=False
-            )
-        )
-    return snapshot, case.patient
+    return trainings.holding(case), case.patient
 
 
 def say(actor: User, patient: Patient, consent: Consent) -> None:

@@ -77,6 +77,7 @@ ALLOWED: dict[str, set[Any]] = {
     "datasets.dataset": OFFICE,
     "datasets.dataset_status": OFFICE,
     "datasets.datasets": OFFICE,
+    "datasets.description": OFFICE,
     "datasets.freeze": OFFICE,
     "datasets.manifest": OFFICE,
     "datasets.snapshot": OFFICE,

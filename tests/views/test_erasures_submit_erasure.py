@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests import clinic
+from tests import clinic, trainings
 from tests.conftest import Browser
 from webapp.accounts.models import User
 from webapp.cases.models import Case, Patient
@@ -54,6 +54,18 @@ def test_a_patient_is_erased_and_what_remains_is_shown(
     assert desk.get("/cases?show=all").status_code == 200
     report = desk.get(f"/cases/{case.id}/report.pdf")
     assert report.status_code == 200
+
+
+def test_the_models_that_may_have_learnt_from_the_patient_are_listed(
+    app: Flask, office: Browser, case: Case
+) -> None:
+    with app.app_context():
+        version = clinic.serve_newer()
+        trainings.trained(version, trainings.holding(db.session.get_one(Case, case.id)))
+        number = version.id
+    page = office.get(send(office, case).location).text
+    listed = page.partition("Models that may have learnt from the patient:")[2]
+    assert f'href="/models/{number}"' in listed
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from typing import Any
 
 from flask import Flask
 
-from tests import clinic
+from tests import clinic, trainings
 from tests.conftest import Browser
 from webapp.accounts.models import User
 from webapp.cases.models import Case
 from webapp.cases.services import name_regions
+from webapp.db import db
 
 
 def test_it_shows_the_patient_and_all_their_cases(
@@ -143,3 +144,17 @@ def test_what_is_of_others_is_not_there(
 ) -> None:
     assert stranger.get(f"/patients/{case.patient_id}").status_code == 404
     assert record("patient.opened") == []
+
+
+def test_it_lists_the_models_that_may_have_learnt_from_the_patient(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    path = f"/patients/{case.patient_id}"
+    with app.app_context():
+        own = clinic.serve_newer("2.0.0")
+        trainings.trained(own, trainings.holding(db.session.get_one(Case, case.id)))
+        other = clinic.serve_newer("3.0.0")
+        trainings.trained(other, trainings.snapshot())
+    listed = desk.get(path).text.partition("Models that may have learnt from this patient")[2]
+    assert f'href="/models/{own.id}"' in listed
+    assert f'href="/models/{other.id}"' not in listed

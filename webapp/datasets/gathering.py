@@ -17,14 +17,16 @@ from flask_babel import lazy_gettext as _l
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import aliased, joinedload, selectinload
 
+from webapp import storage
 from webapp.assessments.services import metadata_fed
 from webapp.cases.models import Case, Consent, Image, Sex
 from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.wording import translated
 from webapp.datasets.house import pseudonym, side_of
-from webapp.datasets.models import LabelSource, LeftOut, Side
+from webapp.datasets.models import Dataset, LabelSource, LeftOut, Side, Snapshot
 from webapp.datasets.queries import locked_test
 from webapp.db import db
+from webapp.errors import NotFound
 from webapp.reviews.models import Decision, Impression, Outcome, Review
 from webapp.reviews.queries import latest_reviews
 
@@ -152,6 +154,60 @@ def age_band(text: str) -> str:
     if not text:
         return UNKNOWN
     return next((name for below, name in AGE_BANDS if float(text) < below), OLDEST)
+
+
+def base_subgroups(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Pictures of a registered data set by what it says of whom they show, as `Snapshot.counts` has
+    the house's own; nothing where its table is not in the store.
+
+    Raises:
+        storage.CorruptBlob, storage.Away: as `storage.get`.
+    """
+    try:
+        table = storage.get(dataset.content_sha256 or "").decode("utf-8")
+    except NotFound:
+        return {}
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    found = {
+        "age": Counter(_band(row.get("age") or "") for row in rows),
+        "sex": Counter(row.get("sex") or UNKNOWN for row in rows),
+        "localization": Counter(row.get("localization") or UNKNOWN for row in rows),
+    }
+    return {kind: dict(counts) for kind, counts in found.items() if counts.keys() - {UNKNOWN}}
+
+
+def _band(age: str) -> str:
+    try:
+        return age_band(age)
+    except ValueError:
+        return UNKNOWN
+
+
+def document(snapshot: Snapshot) -> dict[str, Any]:
+    """All that a snapshot is, to be taken out beside its table: what is learnt from, by content
+    hash, who froze it and when. It names no patient."""
+    base = snapshot.dataset
+    return {
+        "snapshot": snapshot.id,
+        "reading_task": snapshot.reading_task.code,
+        "frozen_at": snapshot.created_at.isoformat(timespec="seconds"),
+        "frozen_by": snapshot.created_by.username if snapshot.created_by else None,
+        "note": snapshot.note,
+        "includes_agreement": snapshot.includes_agreement,
+        "own": {"manifest_sha256": snapshot.manifest_sha256, **snapshot.counts},
+        "base": base
+        and {
+            "name": base.name,
+            "source": base.source,
+            "licence": base.licence,
+            "content_sha256": base.content_sha256,
+            "images": base.image_count,
+            "subjects": base.subject_count,
+            "findings": base.counts,
+            "sides": base.sides,
+            "subgroups": base_subgroups(base),
+        },
+    }
 
 
 def subgroup_words(name: str, kind: str) -> str:

@@ -1,7 +1,7 @@
 """Pages of what can be learnt from: data sets, and snapshots of what was decided. Administrators
 see counts and hashes here, and no patient."""
 
-from flask import Blueprint, Response, redirect, render_template, url_for
+from flask import Blueprint, Response, jsonify, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
@@ -10,7 +10,7 @@ from webapp.catalogue.queries import get_reading_task, reading_tasks
 from webapp.config import current_settings
 from webapp.datasets import queries, services
 from webapp.datasets.forms import MAX_TABLE_BYTES, DatasetForm, SnapshotForm
-from webapp.datasets.gathering import UNKNOWN, subgroup_words
+from webapp.datasets.gathering import UNKNOWN, base_subgroups, document, subgroup_words
 from webapp.datasets.models import LabelSource, LeftOut, Problem, Side
 from webapp.datasets.services import Upload
 from webapp.errors import Invalid
@@ -112,6 +112,8 @@ def snapshot(snapshot_id: int) -> ResponseReturnValue:
             for kind, groups in snapshot.counts["subgroups"].items()
             if groups.keys() - {UNKNOWN}
         },
+        base_subgroups=base_subgroups(snapshot.dataset) if snapshot.dataset else {},
+        left_out=queries.LEFT_OUT,
         withdrawn_count=len(queries.withdrawn_pseudonyms(snapshot)),
     )
 
@@ -127,6 +129,16 @@ def manifest(snapshot_id: int) -> ResponseReturnValue:
     name = f"snapshot-{snapshot.id}.csv"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/snapshots/<int:snapshot_id>.json")
+@require(Permission.MANAGE_MODELS)
+def description(snapshot_id: int) -> ResponseReturnValue:
+    """What a snapshot is made of: the base and the house's own by content hash, in counts."""
+    response = jsonify(document(queries.get_snapshot(snapshot_id)))
+    name = f"snapshot-{snapshot_id}.json"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
