@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests import clinic, promotions
+from tests.changes import unrecorded_changes
 from tests.conftest import Application, Browser, People
 from webapp import queue
 from webapp.accounts.models import User
@@ -43,15 +44,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def app(database_url: str, place: Path, application: Application) -> Iterator[Flask]:
-    """The web application on a database of the test's own."""
+    """The web application on a database of the test's own. No request changes anything in it
+    without a row in the record."""
     app = application(
         create_app, Settings(instance_dir=place / "instance", database_url=database_url)
     )
     app.config["TESTING"] = True
-    yield app
+    with app.app_context():
+        engine = db.engine
+    with unrecorded_changes(engine) as changes:
+        yield app
     with app.app_context():
         db.session.remove()
         db.engine.dispose()
+    assert changes == []
 
 
 @pytest.fixture

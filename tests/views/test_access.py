@@ -1,4 +1,5 @@
-"""Every route, for everyone: nobody, each role, at the case's own site and at a foreign one.
+"""Every route, for everyone: nobody, each role, at the case's own site and at a foreign one; and
+whatever shows a patient leaves a row in the record.
 
 The routes are those that the application has. One that is not in `ALLOWED` fails, and so does one
 that takes the number of something that `numbers` does not know.
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import func, select
 from werkzeug.routing import Rule
 
 from tests import clinic, imports, promotions, trainings
@@ -20,6 +21,7 @@ from webapp import storage
 from webapp.accounts.models import ApiToken, Site, User
 from webapp.accounts.queries import token_hash
 from webapp.assessments.models import AssessedImage
+from webapp.audit import AuditEvent
 from webapp.bundles import services as bundles
 from webapp.cases.models import Case, Patient, Region, Sex
 from webapp.datasets import services as datasets
@@ -29,7 +31,7 @@ from webapp.db import db, now, transaction
 from webapp.erasures.models import Cause
 from webapp.erasures.services import erase
 from webapp.explanations.models import Explanation
-from webapp.permissions import Role
+from webapp.permissions import Permission, Role
 from webapp.registry.models import ModelVersion
 from webapp.registry.queries import samples_of
 from webapp.registry.services import NewSample, add_samples
@@ -190,6 +192,22 @@ NOT_OF_A_SITE = {
 }
 """What these number is no patient's, nor anybody's own."""
 
+SEE_PATIENTS = {
+    Permission.VIEW_CASES,
+    Permission.SUBMIT_CASES,
+    Permission.REVIEW_CASES,
+    Permission.SECOND_READ,
+}
+NO_LOOK = {
+    "accounts.new_token": "about the user alone",
+    "api.case_status": "names no patient, and programs ask until the case is read",
+    "imports.example": "a table of nobody",
+    "imports.imports": "names tables, and nobody in them",
+    "triage.new_case": "an empty form; begun for a patient it leaves a row",
+    "triage.worklist": "all that waits; whatever is searched for in it leaves a row",
+}
+"""Pages for those who see patients that leave no row in the record, nor ask by themselves."""
+
 REVIEW = {"basis": "1 completed 0 1980 unknown", "decision": "uncertain"}
 """What the API reads before it looks for the case."""
 
@@ -323,6 +341,11 @@ def test_every_route_is_in_the_matrix(app: Flask) -> None:
     assert {rule.endpoint for rule, _ in routes(app)} == set(ALLOWED)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_leaves_no_row_is_still_there(app: Flask) -> None:
+    assert {rule.endpoint for rule, method in routes(app) if method == "GET"} >= NO_LOOK.keys()
+
+
 @pytest.mark.parametrize(("role", "is_elsewhere"), EVERYONE)
 def test_everyone_may_what_the_matrix_says(
     app: Flask,
@@ -343,12 +366,13 @@ def test_everyone_may_what_the_matrix_says(
                 numbers["filter_id"] = saved_filter(user)
                 numbers["token_id"] = number_of_token(clinic.token(user))
         browser.sign_in(user)
-    wrong = []
+    wrong, unseen = [], []
     for rule, method in routes(app):
         path = rule.rule
         for name in rule.arguments:
             path = path.replace(f"<int:{name}>", str(numbers[name]))
         by_program = path.startswith("/api/")
+        length = length_of_record(app)
         if method == "GET":
             answer = (program if by_program else browser).get(path)
         else:
@@ -363,7 +387,23 @@ def test_everyone_may_what_the_matrix_says(
         tells = is_elsewhere and b"A-1" in answer.data
         if told != expected or tells:
             wrong.append((method, path, told, "tells of the patient" if tells else expected))
+        shows = method == "GET" and answer.status_code == 200 and is_a_look(app, rule)
+        if shows and length_of_record(app) == length:
+            unseen.append(path)
     assert not wrong
+    assert not unseen
+
+
+def is_a_look(app: Flask, rule: Rule) -> bool:
+    """Whether who opens it sees patients, and it is not a page that asks."""
+    view = app.view_functions[rule.endpoint]
+    is_asking = getattr(view, "is_poll", False) or rule.endpoint in NO_LOOK
+    return getattr(view, "rule", None) in SEE_PATIENTS and not is_asking
+
+
+def length_of_record(app: Flask) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.max(AuditEvent.id))) or 0
 
 
 def what_is_told(answer: Any) -> str:

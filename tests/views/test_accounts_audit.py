@@ -65,7 +65,7 @@ def test_it_lists_what_was_done_newest_first(
         rf"1 .+ UTC {administrator.username} Signed in User {administrator.id} - 127\.0\.0\.1",
         first,
     )
-    assert "Searched for a patient" in second
+    assert "Searched the cases" in second
     assert "length 3 count 7 count is capped no" in second
     assert "the system The model gave an answer" in third
 

@@ -1,5 +1,8 @@
 """GET /cases/read-otherwise: recent cases of which today's model says something else."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 
 from tests import clinic, promotions
@@ -19,6 +22,7 @@ def test_it_lists_them_and_the_worklist_leads_there(
     administrator: User,
     approver: User,
     candidate: ModelVersion,
+    record: Callable[..., list[dict[str, Any]]],
 ) -> None:
     assert PATH not in desk.get("/cases").text
     assert "No case is read otherwise" in desk.get(PATH).text
@@ -33,6 +37,10 @@ def test_it_lists_them_and_the_worklist_leads_there(
     assert "A-2" in page
     assert "A-1" not in page
     assert "Immediately" in page
+    assert [look["detail"] for look in record("read_otherwise.opened")] == [
+        {"count": 0},
+        {"count": 1},
+    ]
     assert "A-2" not in stranger.get(PATH).text
     assert PATH not in stranger.get("/cases").text
     with app.app_context():

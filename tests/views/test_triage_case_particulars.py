@@ -1,5 +1,8 @@
 """GET /cases/<case_id>/particulars: the form for what is said of a case."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 
 from tests import clinic
@@ -21,6 +24,14 @@ def test_what_the_reading_task_does_not_ask_for_is_not_asked(desk: Browser, case
     page = desk.get(f"/cases/{case.id}/particulars").text
     assert 'name="body_site"' not in page
     assert 'name="laterality"' not in page
+
+
+def test_opening_it_is_on_record(
+    desk: Browser, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    desk.get(f"/cases/{case.id}/particulars")
+    (look,) = record("case.opened")
+    assert look["subject"] == ("Case", case.id)
 
 
 def test_who_is_not_signed_in_is_asked_to(nobody: Browser, case: Case) -> None:

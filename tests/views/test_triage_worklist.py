@@ -201,16 +201,40 @@ def test_pages_keep_the_filters(
     assert "identifier=A" in second
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("identifier=A-1", ["identifier"]),
+        ("state=scheduled", ["state"]),
+        ("priority=routine", ["priority"]),
+        ("reading_task=test-task", ["reading_task_id"]),
+        ("finding=test-task/grave", ["finding_id"]),
+        ("status=final", ["scope", "status"]),
+        ("reviewer={reviewer}", ["scope", "reviewer_id"]),
+        ("first_day=2020-01-01&last_day=2099-01-01", ["first_day", "last_day"]),
+        ("show=all", ["scope"]),
+    ],
+)
 def test_a_search_is_on_record_without_what_was_searched(
-    desk: Browser, clinician: User, case: Case, record: Callable[..., list[dict[str, Any]]]
+    desk: Browser,
+    clinician: User,
+    case: Case,
+    record: Callable[..., list[dict[str, Any]]],
+    query: str,
+    names: list[str],
 ) -> None:
-    shown(desk)
-    shown(desk, "?state=scheduled")
+    for unsearched in ("", "?sort=newest", "?page=1", "?state=nonsense"):
+        shown(desk, unsearched)
     assert record("case.searched") == []
-    shown(desk, "?identifier=A-1")
+    page = shown(desk, "?" + query.format(reviewer=clinician.username))
     (event,) = record("case.searched")
     assert event["actor_id"] == clinician.id
-    assert event["detail"] == {"length": 3, "count": 1, "count_is_capped": False}
+    assert event["detail"] == {
+        "filters": names,
+        "length": 3 if "identifier" in names else 0,
+        "count": int("A-1" in page.partition("<tbody>")[2]),
+        "count_is_capped": False,
+    }
 
 
 def test_a_page_takes_the_same_few_statements(

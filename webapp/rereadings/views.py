@@ -4,6 +4,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import ngettext
 
+from webapp import audit
 from webapp.permissions import Permission, require, signed_in_user
 from webapp.promotion import queries
 from webapp.rereadings.services import read_all_again
@@ -15,9 +16,13 @@ blueprint = Blueprint("rereadings", __name__)
 @require(Permission.VIEW_CASES)
 def read_otherwise() -> ResponseReturnValue:
     """Recent cases of which today's model says something else than was answered."""
+    differences = queries.cases_read_otherwise(signed_in_user())
+    audit.record_look(
+        actor=signed_in_user(), action="read_otherwise.opened", count=len(differences)
+    )
     return render_template(
         "rereadings/read_otherwise.html",
-        differences=queries.cases_read_otherwise(signed_in_user()),
+        differences=differences,
         limit=queries.DIFFERING_MAX,
     )
 

@@ -109,11 +109,12 @@ def save_impression(case_id: int) -> ResponseReturnValue:
 def queue() -> ResponseReturnValue:
     """Where the second reader and the first disagree, and what waits for a second reader."""
     actor = signed_in_user()
-    return render_template(
-        "reviews/queue.html",
-        disagreements=queries.disagreements(actor=actor),
-        waiting=queries.to_read_again(actor=actor) if actor.can(Permission.SECOND_READ) else None,
+    disagreements = queries.disagreements(actor=actor)
+    waiting = queries.to_read_again(actor=actor) if actor.can(Permission.SECOND_READ) else None
+    audit.record_look(
+        actor=actor, action="second_reads.opened", count=len(disagreements) + len(waiting or ())
     )
+    return render_template("reviews/queue.html", disagreements=disagreements, waiting=waiting)
 
 
 @blueprint.post("/cases/<int:case_id>/second-reads")

@@ -3,7 +3,7 @@
 import datetime as dt
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, Select, bindparam, exists, false, func, select
@@ -89,6 +89,12 @@ class Filters:
         """The sort that holds: among all cases are signed ones, which are due no more."""
         is_signed_too = self.scope is Scope.ALL and self.sort is Sort.DUE
         return Sort.NEWEST if is_signed_too else self.sort
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are used, by name; the order alone finds nobody."""
+        used = (one for one in fields(self) if getattr(self, one.name) != one.default)
+        return [one.name for one in used if one.name != "sort"]
 
     @property
     def wants_decided(self) -> bool:

@@ -92,7 +92,7 @@ def home() -> ResponseReturnValue:
 @blueprint.get("/cases")
 @require(Permission.VIEW_CASES)
 def worklist() -> ResponseReturnValue:
-    """One page of the worklist. Looking for an identifier is on record, without the identifier."""
+    """One page of the worklist. A search is on record: what it went by, never what for."""
     form = _worklist_form(request.args)
     return _worklist_page(form, SaveFilterForm(), request.args.get("page", 1, type=int))
 
@@ -540,10 +540,11 @@ def _worklist_form(arguments: MultiDict[str, str]) -> WorklistForm:
 def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 1) -> str:
     filters = form.filters()
     page = queries.worklist(actor=signed_in_user(), filters=filters, number=number)
-    if filters.identifier:
+    if filters.names:
         audit.record_look(
             actor=signed_in_user(),
             action="case.searched",
+            filters=filters.names,
             length=len(filters.identifier),
             count=page.total.number,
             count_is_capped=page.total.is_capped,
@@ -578,6 +579,7 @@ def _new_case_page(form: NewCaseForm) -> str:
 
 
 def _move_page(case: Case, form: MoveForm) -> str:
+    audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
     return render_template(
         "triage/move.html", case=case, form=form, review=latest_reviews([case.id]).get(case.id)
     )
@@ -592,6 +594,7 @@ def _particulars_form(case: Case) -> CaseCorrectionForm:
 
 
 def _particulars_page(case: Case, form: CaseCorrectionForm) -> str:
+    audit.record_look(actor=signed_in_user(), action="case.opened", subject=case)
     review = latest_reviews([case.id]).get(case.id)
     return render_template("triage/particulars.html", case=case, form=form, review=review)
 
