@@ -16,11 +16,29 @@ const spoken = dialog.querySelector("[data-countdown-spoken]");
 let askTimer;
 let tickTimer;
 let endsAt = 0;
+const inTime = new WeakSet();
 
-/** Load this page again: the server then asks to sign in, and leads back here. */
+/** Load this page again, or the one that a refused form came from: the server then asks to sign in,
+ * and leads back there. */
 function leave() {
   keepDrafts();
-  location.assign(location.pathname);
+  location.assign(document.querySelector("[data-return]")?.dataset.return ?? location.pathname);
+}
+
+/** Send a form that was written for long only while the session lasts: an answer that asks to sign
+ * in would lose what is in it. */
+async function sendInTime(event) {
+  const form = event.target;
+  if (event.defaultPrevented || !form.matches("[data-draft-form]")) return;
+  if (inTime.delete(form)) return;
+  event.preventDefault();
+  const left = await secondsLeft().catch(() => 1); // the server is away, which the browser will say
+  if (left <= 0) {
+    leave();
+  } else {
+    inTime.add(form);
+    form.requestSubmit(event.submitter);
+  }
 }
 
 async function secondsLeft() {
@@ -91,6 +109,7 @@ dialog.addEventListener("cancel", (event) => {
 document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.xhr.status === 401) leave();
 });
+document.addEventListener("submit", sendInTime);
 // A laptop that slept does not run timers.
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") ask();

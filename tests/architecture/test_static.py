@@ -201,3 +201,16 @@ def test_names_of_findings_and_reading_tasks_are_translated(template: Path) -> N
 )
 def test_a_name_that_is_shown_as_it_is_stored_is_found(template: str, names: list[str]) -> None:
     assert untranslated_names(template) == names
+
+
+def test_whatever_is_written_of_a_case_survives_being_signed_off() -> None:
+    places = ("macros/reviews.html", "triage/move.html", "triage/particulars.html")
+    forms = [
+        form
+        for place in places
+        for form in re.findall(r"<form.*?</form>", (ROOT / "templates" / place).read_text(), re.S)
+        if "field(form." in form and "inline-form" not in form  # to whom a case is handed over
+    ]
+    assert len(forms) >= 7
+    for form in forms:
+        assert "draft_basis(case, " in form.partition(">\n")[0], form

@@ -23,10 +23,13 @@ from webapp import imaging
 from webapp.accounts.models import Site, User, UserSession
 from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment
-from webapp.cases.models import Case, Sex
+from webapp.cases.models import Case, Patient, Sex
 from webapp.catalogue.models import Priority
 from webapp.db import db, now, transaction
-from webapp.triage.services import Submission, Upload, submit
+from webapp.reviews.models import Decision
+from webapp.reviews.queries import basis
+from webapp.reviews.services import Verdict, sign
+from webapp.triage.services import Destination, Shown, Submission, Upload, move_case, submit
 
 CASE = re.compile(r"/cases/\d+$")
 MINUTE = dt.timedelta(minutes=1)
@@ -167,11 +170,11 @@ def sign_in(page: Page, user: User) -> None:
     page.wait_for_url(lambda url: "/sign-in" not in url)  # and is loaded: its scripts have run
 
 
-def be_away(page: Page, ward: Ward) -> None:
-    """Leave the form of a new case alone for so long that the session ends."""
+def be_away(page: Page, ward: Ward, path: str = "/cases/new") -> None:
+    """Leave the page alone for so long that the session ends."""
     ward.let_pass(15 * MINUTE)
     page.evaluate(LOOK_AGAIN)
-    page.wait_for_url("**/sign-in?next=/cases/new")
+    page.wait_for_url(f"**/sign-in?next={path}")
 
 
 def test_someone_idle_is_warned_can_stay_and_finds_the_note_again(
@@ -322,6 +325,128 @@ def test_the_site_is_restored_with_its_patient_or_nothing_is(
     expect(page.get_by_label("Note")).to_have_value("")
     expect(page.get_by_label("Site").locator("option:checked")).to_have_text("Choose")
     expect(page.get_by_text(RESTORED)).not_to_be_visible()
+
+
+def decide(page: Page, comment: str) -> None:
+    """Fill in a decision, and do not sign it."""
+    page.get_by_label("Another finding").check()
+    page.locator(".decide [name=finding]").select_option(label="Watch")
+    page.locator("[name=comment]").fill(comment)
+
+
+def expect_decision(page: Page, comment: str, *, is_begun: bool) -> None:
+    expect(page.locator("[name=comment]")).to_have_value(comment)
+    expect(page.get_by_label("Another finding")).to_be_checked(checked=is_begun)
+    chosen = page.locator(".decide [name=finding] option:checked")
+    expect(chosen).to_have_text("Watch" if is_begun else "Choose")
+    expect(page.get_by_text(RESTORED)).to_be_visible(visible=is_begun)
+
+
+def test_a_decision_that_was_begun_is_there_again_and_can_be_signed(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    path = f"/cases/{ward.case()}"
+    ward.read()
+    page = visit(path)
+    decide(page, "Half a thought")
+    page.locator("summary", has_text="Void this case").click()
+    reason = page.locator("[name=reason]")
+    reason.fill("Sent twice")
+    assert "thought" not in page.evaluate("JSON.stringify(sessionStorage)")
+    be_away(page, ward, path)
+    sign_in(page, ward.user)
+    expect_decision(page, "Half a thought", is_begun=True)
+    expect(reason).to_be_visible()
+    expect(reason).to_have_value("Sent twice")
+    page.get_by_role("button", name="Discard").click()
+    expect_decision(page, "", is_begun=False)
+    expect(reason).to_have_value("")
+
+    page.get_by_label("Another finding").check()
+    page.locator("[name=comment]").fill("Too late")
+    sign_button = page.get_by_role("button", name="Sign", exact=True)
+    sign_button.click()
+    expect(page.get_by_text("This is not signed yet")).to_be_visible()
+    page.locator(".decide [name=finding]").select_option(label="Watch")
+    ward.let_pass(15 * MINUTE)
+    sign_button.click()
+    page.wait_for_url(f"**/sign-in?next={path}")  # a refused form has no page to come back to
+    sign_in(page, ward.user)
+    expect_decision(page, "Too late", is_begun=True)
+    sign_button.click()
+    expect(page.get_by_text("Signed: ")).to_be_visible()
+    expect(page.get_by_text(RESTORED)).not_to_be_visible()
+    assert "Too late" not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
+def sign_as(user: User, case_id: int) -> None:
+    """Sign a case that nobody has signed."""
+    case = db.session.get_one(Case, case_id)
+    actor = db.session.get_one(User, user.id)
+    verdict = Verdict(decision=Decision.UNCERTAIN)
+    sign(actor=actor, case=case, verdict=verdict, shown=basis(case).mark, form_token="1")
+
+
+def move(user: User, case_id: int) -> None:
+    """File a case for somebody else of the same age and sex: it is not read again."""
+    case = db.session.get_one(Case, case_id)
+    shown = Shown(case.patient_id, 0)
+    like = Patient(
+        site_id=case.site_id, identifier="P-2", sex=Sex.FEMALE, birth_year=1970, created_at=now()
+    )
+    db.session.add(like)
+    db.session.commit()
+    to = Destination(identifier="P-2", registers=False, reason="P-1", confirm_duplicates=True)
+    move_case(actor=db.session.get_one(User, user.id), case=case, destination=to, shown=shown)
+
+
+def test_a_decision_that_was_begun_is_never_beside_anything_else(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    case_id, colleague = ward.case(), ward.clinician()
+    ward.read()
+    path = f"/cases/{case_id}"
+    page = visit(path)
+    told = page.get_by_text("is not restored: this has changed since")
+    changes: list[tuple[Callable[[], None], User, bool]] = [
+        (lambda: None, colleague, False),  # who has written nothing
+        (lambda: move(ward.user, case_id), colleague, True),
+        (lambda: sign_as(ward.user, case_id), colleague, True),
+    ]
+    for change, who_returns, is_told in changes:
+        decide(page, "Of this case only")
+        be_away(page, ward, path)
+        with ward.app.app_context():
+            change()
+        sign_in(page, who_returns)
+        expect_decision(page, "", is_begun=False)
+        expect(told).to_be_visible(visible=is_told)
+        assert "this case only" not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
+def test_what_else_is_written_of_a_case_is_there_again(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    case_id = ward.case()
+    ward.read()
+    with ward.app.app_context():
+        sign_as(ward.user, case_id)
+    page = visit("/cases")
+    for path, name in (
+        (f"/cases/{case_id}/particulars", "note"),
+        (f"/cases/{case_id}/patient", "reason"),
+        (f"/cases/{case_id}", "note"),  # of an outcome
+    ):
+        page.goto(path)
+        field = page.locator(f"main [name={name}]").last
+        if folded := page.locator("summary", has_text="Record an outcome").all():
+            folded[0].click()
+        field.fill("Written before")
+        be_away(page, ward, path)
+        sign_in(page, ward.user)
+        expect(page.get_by_text(RESTORED)).to_be_visible()
+        expect(field).to_be_visible()
+        expect(field).to_have_value("Written before")
 
 
 def test_who_signs_out_leaves_no_note_behind(ward: Ward, visit: Callable[..., Page]) -> None:
