@@ -1,5 +1,6 @@
 """POST /patients/<id>/consent."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -33,13 +34,24 @@ def test_what_a_patient_said_is_on_record(
     )
 
 
-def test_a_stale_page_changes_nothing(desk: Browser, case: Case) -> None:
-    path = f"/patients/{case.patient_id}"
-    desk.post(f"{path}/consent", {"consent": "withdrawn", "shown": "not_asked"})
-    desk.post(f"{path}/consent", {"consent": "given", "shown": "not_asked"})
-    page = desk.get(path).get_data(as_text=True)
-    assert "recorded another answer meanwhile" in page
-    assert "Refused or withdrawn" in page
+def test_of_a_stale_page_both_versions_are_shown(
+    desk: Browser, case: Case, record: Callable[..., list[dict[str, Any]]]
+) -> None:
+    path = f"/patients/{case.patient_id}/consent"
+    desk.post(path, {"consent": "withdrawn", "shown": "not_asked"})
+    answer = desk.post(path, {"consent": "given", "shown": "not_asked"})
+    assert answer.status_code == 409
+    assert "On record now: Refused or withdrawn. You chose: Given." in answer.text
+    assert len(record("patient.consent_recorded")) == 1
+    # The page is as a fresh one: what was chosen can be chosen again, now knowingly.
+    form = answer.text.split(f'action="{path}"')[1].split("</form>")[0]
+    assert 'name="shown" value="withdrawn"' in form
+    assert re.findall(r'name="consent" value="(\w+)"', form) == ["given"]
+    assert desk.post(path, {"consent": "given", "shown": "withdrawn"}).status_code == 303
+    assert [event["detail"]["consent"] for event in record("patient.consent_recorded")] == [
+        "withdrawn",
+        "given",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,15 @@ class ConsentForm(FlaskForm):
         if field.data not in list(Consent):
             raise ValidationError(_("Load this page again before you record consent."))
 
+    def explain(self, conflict: Conflict) -> str:
+        """Both versions, in a sentence; the buttons beside it then go by the one on record."""
+        return _(
+            "Someone has recorded another answer meanwhile. On record now: %(recorded)s. You chose:"
+            " %(entered)s. Nothing is changed: choose again if that is still right.",
+            recorded=conflict.facts["on_record"].label,
+            entered=Consent(self.consent.data).label,
+        )
+
 
 class MoveForm(FlaskForm):
     """Filing a case for another patient of its site."""

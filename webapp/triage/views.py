@@ -488,10 +488,10 @@ def submit_consent(patient_id: int) -> ResponseReturnValue:
             consent=Consent(form.consent.data),
             shown=Consent(form.shown.data),
         )
-    except Conflict:
-        flash(_("Someone has recorded another answer meanwhile. Look again."), "warning")
-    else:
-        flash(_("What the patient said is on record."), "good")
+    except Conflict as conflict:
+        flash(form.explain(conflict), "warning")
+        return _patient_page(patient, CorrectionForm(patient)), conflict.status
+    flash(_("What the patient said is on record."), "good")
     return redirect(url_for("triage.patient", patient_id=patient.id), 303)
 
 
