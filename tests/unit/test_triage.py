@@ -16,6 +16,7 @@ from webapp import audit, queue
 from webapp.accounts.models import User
 from webapp.assessments import services as assessments
 from webapp.assessments.models import Assessment, State
+from webapp.assessments.queries import current_assessment
 from webapp.cases.models import Case, Image, Particulars, Patient, Sex
 from webapp.cases.queries import corrections, get_patient, particulars_at
 from webapp.catalogue.models import Priority
@@ -27,7 +28,7 @@ from webapp.reviews.models import Decision, ReportStatus
 from webapp.reviews.queries import basis
 from webapp.reviews.services import Verdict
 from webapp.triage import queries, services
-from webapp.triage.filters import FEW_CASES, Filters, Scope, Sort, matching_cases, part_of
+from webapp.triage.filters import FEW_CASES, Filters, Scope, Sort, behind, matching_cases, part_of
 from webapp.triage.queries import Count
 from webapp.triage.services import Rereading
 
@@ -673,6 +674,33 @@ def test_pages_follow_each_other(clinician: User, monkeypatch: pytest.MonkeyPatc
     assert last.number == queries.MAX_PAGE_NUMBER
 
 
+@pytest.mark.parametrize("sort", Sort)
+def test_behind_the_last_page_the_list_goes_on(
+    clinician: User, people: Any, monkeypatch: pytest.MonkeyPatch, sort: Sort
+) -> None:
+    monkeypatch.setattr(queries, "PAGE_SIZE", 2)
+    monkeypatch.setattr(queries, "MAX_PAGE_NUMBER", 1)
+    cases = [clinic.send(clinician) for _ in range(5)]
+    moment = now()
+    for case, days in zip(cases, (1, 2, 1, 3, 1), strict=True):  # several due at once
+        current_assessment(case).due_at = moment + dt.timedelta(days=days)
+    db.session.commit()
+    order = {Sort.DUE: [0, 2, 4, 1, 3], Sort.NEWEST: [4, 3, 2, 1, 0], Sort.OLDEST: range(5)}[sort]
+    filters, seen, pages = Filters(sort=sort), [], []
+    last_id = None
+    while not pages or pages[-1].goes_on:
+        pages.append(queries.worklist(actor=clinician, filters=filters, behind_id=last_id))
+        seen += [row.case.id for row in pages[-1].items]
+        last_id = seen[-1]
+    assert seen == [cases[number].id for number in order]
+    assert [page.behind_id for page in pages] == [None, seen[1], seen[3]]
+    assert not any(page.has_next for page in pages)
+    elsewhere = clinic.send(people.clinician())
+    for unknown in (elsewhere.id, 10**6):  # of others nothing is told, not even an order
+        page = queries.worklist(actor=clinician, filters=filters, behind_id=unknown)
+        assert ([row.case.id for row in page.items], page.behind_id) == (seen[:2], None)
+
+
 def test_counting_stops(clinician: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "COUNT_CAP", 3)
     for expected in ((1, False), (2, False), (3, False), (3, True)):
@@ -759,6 +787,14 @@ def test_an_index_answers_the_worklist_by_due(
     monkeypatch.setattr("webapp.triage.filters.FEW_CASES", -1)
     steps = plan(clinician, Filters(**filters))
     assert [step for step in steps if re.search("ix_assessments_by_(state_|priority_)?due", step)]
+    assert not [step for step in steps if "Sort" in step or "TEMP B-TREE" in step]
+
+
+def test_an_index_answers_what_is_behind_a_case(clinician: User) -> None:
+    last = current_assessment(clinic.send(clinician))
+    matching = behind(matching_cases(clinician, Filters()), Filters(), last)
+    steps = plan_of(part_of(matching, Filters(), 0, 26))
+    assert [step for step in steps if re.search(r"by_due .*due_at>|Index Cond.*due_at >=", step)]
     assert not [step for step in steps if "Sort" in step or "TEMP B-TREE" in step]
 
 

@@ -94,6 +94,54 @@ def test_a_case_that_only_demonstrates_waits_for_no_second_reader(
     assert "No disagreements" in desk.get("/second-reads").text
 
 
+def test_a_queue_that_is_longer_than_its_page_says_so(
+    app: Flask, lectern: Browser, clinician: User, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "QUEUE_LENGTH", 1)
+    assert "More wait" not in lectern.get("/second-reads").text
+    with app.app_context():
+        other = clinic.send(clinician)
+        clinic.read(other, "grave")
+    decide(app, other, clinician, Decision.AGREE, "other")
+    page = lectern.get("/second-reads").text
+    assert page.count("These are the first 1. More wait") == 1
+    assert f'href="/cases/{other.id}"' not in page
+    for form in (path, f"/cases/{other.id}/second-reads"):
+        assert lectern.post(form, GOOD).status_code == 303
+    page = lectern.get("/second-reads").text
+    assert page.count("These are the first 1. More wait") == 1
+    assert f'href="/cases/{other.id}"' not in page
+
+
+def test_what_may_not_be_told_takes_no_place_in_the_queue(
+    app: Flask,
+    lectern: Browser,
+    browse: Callable[[], Browser],
+    people: People,
+    clinician: User,
+    case: Case,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queries, "QUEUE_LENGTH", 1)
+    with app.app_context():
+        others = [clinic.send(clinician) for _ in range(2)]
+        for other in others:
+            clinic.read(other, "grave")
+    for other in others:
+        decide(app, other, clinician, Decision.AGREE, f"of {other.id}")
+    with app.app_context():
+        site = db.session.get_one(Site, case.site_id)
+        site.own_impression_first = True
+        second = people.user(Role.REVIEWER, sites=[site])
+    for form in (path, f"/cases/{others[0].id}/second-reads"):
+        assert lectern.post(form, GOOD).status_code == 303
+    colleague = browse().sign_in(second)
+    assert colleague.post(f"/cases/{other.id}/second-reads", GOOD).status_code == 303
+    # They have not read the first two, which stand before theirs.
+    assert f'href="/cases/{other.id}"' in colleague.get("/second-reads").text
+
+
 def test_the_same_again_is_one_reading_and_another_is_refused(
     app: Flask, lectern: Browser, path: str
 ) -> None:

@@ -1,5 +1,6 @@
 import csv
 import datetime as dt
+import html
 import io
 import re
 from collections.abc import Callable
@@ -199,6 +200,40 @@ def test_pages_keep_the_filters(
     second = shown(desk, "?identifier=A&sort=newest&page=2")
     assert f"/cases/{first.id}" in second
     assert "identifier=A" in second
+
+
+def test_from_the_last_page_the_list_can_be_gone_on_with(
+    app: Flask, desk: Browser, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "PAGE_SIZE", 2)
+    with app.app_context():
+        cases = [clinic.send(clinician, identifier=f"A-{number}") for number in range(6)]
+
+    def numbers(page: str) -> list[int]:
+        return [int(number) for number in re.findall(r'id="case-link-(\d+)"', page)]
+
+    pages = [shown(desk, f"?identifier=A&page={number}") for number in (1, 2, 3)]
+    assert not any("last page that can be turned to" in page for page in pages)
+    monkeypatch.setattr(queries, "MAX_PAGE_NUMBER", 2)
+    first, last = (shown(desk, f"?identifier=A&page={number}") for number in (1, 2))
+    assert "last page that can be turned to" not in first
+    assert "last page that can be turned to" in last
+    (link,) = re.findall(r'href="/cases([^"]*behind=[^"]*)"', last)
+    page = shown(desk, html.unescape(link))
+    assert numbers(first) + numbers(last) + numbers(page) == [case.id for case in cases]
+    assert "To the beginning of the list" in page
+    assert "last page that can be turned to" not in page
+    assert "identifier=A" in html.unescape(link)
+    monkeypatch.setattr(queries, "PAGE_SIZE", 1)
+    page = shown(desk, html.unescape(link))
+    assert f"behind={cases[3].id}" in re.findall(r'rel="next" href="([^"]*)"', page)[0]
+
+
+def test_what_cannot_be_gone_on_behind_is_left_out(desk: Browser, case: Case) -> None:
+    for behind in ("x", "-1", "99999999999", "999"):
+        page = shown(desk, f"?behind={behind}")
+        assert f"/cases/{case.id}" in page
+        assert "To the beginning of the list" not in page
 
 
 @pytest.mark.parametrize(

@@ -77,15 +77,14 @@ def may_see_answer(*, actor: User, case_ids: Collection[int]) -> frozenset[int]:
 
 def is_told(actor: User) -> ColumnElement[bool]:
     """The same for a list: a condition for the cases of the actor's sites of which they may be
-    told."""
+    told, whatever else the list is about."""
+    review, second = aliased(Review), aliased(SecondRead)
     asking = select(Site.id).where(Site.own_impression_first)
     has_impression = exists().where(Impression.case_id == Case.id, Impression.reader_id == actor.id)
-    is_signed = exists().where(Review.case_id == Case.id)
+    is_signed = exists().where(review.case_id == Case.id)
     if actor.can(Permission.SECOND_READ):
-        has_read = exists().where(
-            SecondRead.review_id == Review.id, SecondRead.reader_id == actor.id
-        )
-        is_signed = is_signed.where((Review.reviewer_id == actor.id) | has_read)
+        has_read = exists().where(second.review_id == review.id, second.reader_id == actor.id)
+        is_signed = is_signed.where((review.reviewer_id == actor.id) | has_read)
     return Case.site_id.not_in(asking) | has_impression | is_signed
 
 
@@ -186,9 +185,10 @@ def second_reads(case: Case) -> Sequence[SecondRead]:
 
 def disagreements(*, actor: User) -> Sequence[SecondRead]:
     """Second readings that differ from the decisions that count, the longest-standing first; of
-    those that the actor may be told of, and no more than `QUEUE_LENGTH`. An amendment, which may
-    say the same again, settles one. Cases that only demonstrate need no second reader."""
-    found = db.session.scalars(
+    those that the actor may be told of, and one more than `QUEUE_LENGTH` where there are more. An
+    amendment, which may say the same again, settles one. Cases that only demonstrate need no second
+    reader."""
+    return db.session.scalars(
         select(SecondRead)
         .join(SecondRead.review)
         .join(Review.case)
@@ -197,9 +197,10 @@ def disagreements(*, actor: User) -> Sequence[SecondRead]:
             Case.is_demonstration.is_(False),
             is_latest(),
             SecondRead.finding_id.is_distinct_from(Review.finding_id),
+            is_told(actor),
         )
         .order_by(SecondRead.id)
-        .limit(QUEUE_LENGTH)
+        .limit(QUEUE_LENGTH + 1)
         .options(
             contains_eager(SecondRead.review).options(
                 contains_eager(Review.case).joinedload(Case.patient),
@@ -210,13 +211,11 @@ def disagreements(*, actor: User) -> Sequence[SecondRead]:
             joinedload(SecondRead.reader),
         )
     ).all()
-    told = may_see_answer(actor=actor, case_ids={second.review.case_id for second in found})
-    return [second for second in found if second.review.case_id in told]
 
 
 def to_read_again(*, actor: User) -> Sequence[Case]:
     """Signed cases that the actor may read a second time and nobody has, the earliest signed
-    first; no more than `QUEUE_LENGTH`. None that only demonstrates."""
+    first; one more than `QUEUE_LENGTH` where there are more. None that only demonstrates."""
     return db.session.scalars(
         select(Case)
         .join(Review, Review.case_id == Case.id)
@@ -229,7 +228,7 @@ def to_read_again(*, actor: User) -> Sequence[Case]:
             ~exists().where(SecondRead.review_id == Review.id),
         )
         .order_by(Review.id)
-        .limit(QUEUE_LENGTH)
+        .limit(QUEUE_LENGTH + 1)
         .options(joinedload(Case.patient), joinedload(Case.reading_task))
     ).all()
 

@@ -109,12 +109,17 @@ def save_impression(case_id: int) -> ResponseReturnValue:
 def queue() -> ResponseReturnValue:
     """Where the second reader and the first disagree, and what waits for a second reader."""
     actor = signed_in_user()
+    length = queries.QUEUE_LENGTH
     disagreements = queries.disagreements(actor=actor)
     waiting = queries.to_read_again(actor=actor) if actor.can(Permission.SECOND_READ) else None
     audit.record_look(
-        actor=actor, action="second_reads.opened", count=len(disagreements) + len(waiting or ())
+        actor=actor,
+        action="second_reads.opened",
+        count=len(disagreements[:length]) + len((waiting or ())[:length]),
     )
-    return render_template("reviews/queue.html", disagreements=disagreements, waiting=waiting)
+    return render_template(
+        "reviews/queue.html", disagreements=disagreements, waiting=waiting, length=length
+    )
 
 
 @blueprint.post("/cases/<int:case_id>/second-reads")

@@ -156,6 +156,19 @@ def part_of(matching: Select[int], filters: Filters, start: int, stop: int) -> S
     return matching.order_by(*order[filters.order]).limit(stop - start).offset(start)
 
 
+def behind(matching: Select[int], filters: Filters, last: Assessment) -> Select[int]:
+    """Those that come behind the case of a current assessment, in the order asked for."""
+    case_id = Assessment.case_id if _is_by_reading(filters) else Case.id
+    match filters.order:
+        case Sort.DUE:
+            is_later = (Assessment.due_at > last.due_at) | (case_id > last.case_id)
+            return matching.where(Assessment.due_at >= last.due_at, is_later)
+        case Sort.NEWEST:
+            return matching.where(case_id < last.case_id)
+        case Sort.OLDEST:
+            return matching.where(case_id > last.case_id)
+
+
 def is_current() -> ColumnElement[bool]:
     """A condition that the partial indexes answer: they need the purpose in the statement."""
     triage: ColumnElement[Purpose] = bindparam(None, Purpose.TRIAGE, literal_execute=True)

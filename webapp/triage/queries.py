@@ -17,12 +17,12 @@ from webapp.registry.models import Alias, ModelAlias, ModelVersion
 from webapp.registry.queries import champions
 from webapp.reviews.models import Decision, Review
 from webapp.reviews.queries import latest_reviews, may_see_answer
-from webapp.triage.filters import Filters, is_current, matching_cases, part_of
+from webapp.triage.filters import Filters, behind, is_current, matching_cases, part_of
 from webapp.triage.models import SavedFilter
 
 PAGE_SIZE = 25
 MAX_PAGE_NUMBER = 400
-"""The last page that can be turned to; whoever looks further back filters or sorts."""
+"""The last page that can be turned to: the list then goes on behind its last case."""
 COUNT_CAP = 1000
 
 
@@ -100,15 +100,24 @@ class Page:
     has_next: bool
     total: Count
     """Cases on all pages."""
+    goes_on: bool
+    """There are more, behind the last one, that no page can be turned to."""
+    behind_id: int | None
+    """The case that all of these come behind; None where they are all that there are."""
 
 
-def worklist(*, actor: User, filters: Filters, number: int = 1) -> Page:
-    """One page of the cases of the actor's sites.
+def worklist(
+    *, actor: User, filters: Filters, number: int = 1, behind_id: int | None = None
+) -> Page:
+    """One page of the cases of the actor's sites, or of those that come behind one of them.
 
     The number of statements does not depend on what is found.
     """
     number = min(max(number, 1), MAX_PAGE_NUMBER)
     matching = matching_cases(actor, filters)
+    last = _current_of(actor, behind_id) if behind_id else None
+    if last is not None:
+        matching = behind(matching, filters, last)
     total = db.session.scalars(_count(matching)).one()
     start = (number - 1) * PAGE_SIZE
     ids = db.session.scalars(part_of(matching, filters, start, start + PAGE_SIZE + 1)).all()
@@ -117,6 +126,8 @@ def worklist(*, actor: User, filters: Filters, number: int = 1) -> Page:
         number=number,
         has_next=len(ids) > PAGE_SIZE and number < MAX_PAGE_NUMBER,
         total=Count.of(total),
+        goes_on=len(ids) > PAGE_SIZE and number == MAX_PAGE_NUMBER,
+        behind_id=last.case_id if last else None,
     )
 
 
@@ -226,6 +237,15 @@ def body_sites() -> dict[int, list[str]]:
     tasks; those that ask for none are left out."""
     sites = {version.reading_task_id: version.facts.body_sites for version in champions()}
     return {task_id: known for task_id, known in sites.items() if known}
+
+
+def _current_of(actor: User, case_id: int) -> Assessment | None:
+    """The current assessment of a case, if the actor may see that."""
+    return db.session.scalars(
+        select(Assessment)
+        .join(Assessment.case)
+        .where(Case.id == case_id, Case.site_id.in_(visible_site_ids(actor)), is_current())
+    ).one_or_none()
 
 
 def _count(matching: Select[int]) -> Select[int]:

@@ -94,7 +94,9 @@ def home() -> ResponseReturnValue:
 def worklist() -> ResponseReturnValue:
     """One page of the worklist. A search is on record: what it went by, never what for."""
     form = _worklist_form(request.args)
-    return _worklist_page(form, SaveFilterForm(), request.args.get("page", 1, type=int))
+    number = request.args.get("page", 1, type=int)
+    behind_id = _row_number(request.args.get("behind", ""))
+    return _worklist_page(form, SaveFilterForm(), number, behind_id)
 
 
 @blueprint.post("/cases/filters")
@@ -537,9 +539,16 @@ def _worklist_form(arguments: MultiDict[str, str]) -> WorklistForm:
     )
 
 
-def _worklist_page(form: WorklistForm, save_form: SaveFilterForm, number: int = 1) -> str:
+def _worklist_page(
+    form: WorklistForm,
+    save_form: SaveFilterForm,
+    number: int = 1,
+    behind_id: int | None = None,
+) -> str:
     filters = form.filters()
-    page = queries.worklist(actor=signed_in_user(), filters=filters, number=number)
+    page = queries.worklist(
+        actor=signed_in_user(), filters=filters, number=number, behind_id=behind_id
+    )
     if filters.names:
         audit.record_look(
             actor=signed_in_user(),
