@@ -1,10 +1,16 @@
-"""Every route names who may use it."""
+"""Every route names who may use it, and has a file of tests in which nobody signed in asks."""
+
+import ast
+from pathlib import Path
 
 from flask import Flask
 
 from webapp.permissions import Permission
 
 RULES = {"public", "signed_in", *Permission}
+VIEWS = Path(__file__).parents[1] / "views"
+ASKED_BY_NOBODY = {"nobody", "turned_away", "programs_refused"}
+"""Fixtures of which a test has one if nobody is signed in when it asks."""
 
 
 def test_every_route_has_a_rule(app: Flask) -> None:
@@ -41,3 +47,26 @@ def test_a_view_that_changes_something_is_not_reached_by_get(app: Flask) -> None
         if any(word in route.endpoint for word in changing) and "GET" in (route.methods or ())
     ]
     assert not wrong
+
+
+def test_every_endpoint_has_its_file_in_which_nobody_asks(app: Flask) -> None:
+    wrong = {}
+    for endpoint, view in app.view_functions.items():
+        file = VIEWS / f"test_{endpoint.replace('.', '_')}.py"
+        if endpoint == "static":
+            continue
+        if not file.is_file():
+            wrong[endpoint] = "no file"
+        elif getattr(view, "rule", None) != "public" and not fixtures_of(file) & ASKED_BY_NOBODY:
+            wrong[endpoint] = "nobody asks"
+    assert not wrong
+
+
+def fixtures_of(file: Path) -> set[str]:
+    """What the tests of a file ask for."""
+    return {
+        argument.arg
+        for item in ast.parse(file.read_text()).body
+        if isinstance(item, ast.FunctionDef) and item.name.startswith("test_")
+        for argument in item.args.args
+    }

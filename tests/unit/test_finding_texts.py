@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.demo import newest_bundle
 from webapp.catalogue.texts import _texts, text_of
 from webapp.config import REPOSITORY
 from webapp.worker.install import SOURCES, sources
@@ -25,6 +26,32 @@ def test_every_finding_of_the_shipped_bundles_has_a_text_with_its_sources_and_no
         assert text is not None
         assert 100 < len(text.about) < 1000, (task, code)
         assert text.sources
+
+
+def test_every_shipped_reading_task_has_a_picture_that_says_where_it_is_from() -> None:
+    shown = REPOSITORY / "static" / "img" / "tasks"
+    named, said = None, {}
+    for line in (shown / "SOURCES.txt").read_text().splitlines():
+        if line.endswith(".jpg"):
+            named = line
+        elif named:
+            said[named] = said.get(named, "") + line
+    shipped = {f"{manifest['reading_task']['code']}.jpg" for manifest in MANIFESTS}
+    assert len(shipped) == 5
+    assert shipped == {path.name for path in shown.glob("*.jpg")} == said.keys()
+    for name, source in said.items():
+        assert "Licence: CC" in source or "Drawn; it shows no patient." in source, name
+
+
+def test_dermoscopy_asks_for_the_body_sites_that_its_model_learnt() -> None:
+    """Those of HAM10000's table, in its spelling."""
+    sites = set(
+        "abdomen acral back chest ear face foot genital hand neck scalp trunk unknown".split()
+    )
+    choices = json.loads((newest_bundle("dermoscopy-fusion") / "bundle.json").read_text())[
+        "metadata"
+    ]["choices"]
+    assert set(choices["localization"]) == sites | {"lower extremity", "upper extremity"}
 
 
 def test_other_findings_have_none() -> None:

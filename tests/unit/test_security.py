@@ -78,11 +78,6 @@ def test_requests_are_numbered(app: Flask) -> None:
     assert len(numbers) == 2
 
 
-def test_health_is_public(app: Flask) -> None:
-    answer = app.test_client().get("/healthz")
-    assert (answer.status_code, answer.text) == (200, "ok\n")
-
-
 def test_the_secret_key_is_kept(settings: Settings) -> None:
     key = create_app(settings).secret_key
     path = settings.instance_dir / "keys" / "secret.key"

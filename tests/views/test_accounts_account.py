@@ -136,9 +136,9 @@ def test_guessing_is_throttled(app: Flask, people: People, browse: Browse) -> No
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_nobody_is_sent_to_sign_in(browse: Browse) -> None:
-    assert browse().get("/account").location == "/sign-in?next=/account"
-    assert browse().post("/account", passwords()).location == "/sign-in"
+def test_nobody_is_sent_to_sign_in(nobody: Browser) -> None:
+    assert nobody.get("/account").location == "/sign-in?next=/account"
+    assert nobody.post("/account", passwords()).location == "/sign-in"
 
 
 def test_it_needs_the_csrf_token(app: Flask, people: People, browse: Browse) -> None:

@@ -49,8 +49,8 @@ def test_bad_input_is_refused(
     assert site_names(app) == ["North wing"]
 
 
-def test_nobody_is_sent_to_sign_in(browse: Browse) -> None:
-    assert browse().post("/sites", {"name": "South wing"}).location == "/sign-in"
+def test_nobody_is_sent_to_sign_in(nobody: Browser) -> None:
+    assert nobody.post("/sites", {"name": "South wing"}).location == "/sign-in"
 
 
 def test_a_clinician_may_not(app: Flask, people: People, browse: Browse) -> None:

@@ -102,9 +102,9 @@ def test_bad_input_is_refused(
         assert len(queries.all_users()) == 1
 
 
-def test_nobody_is_sent_to_sign_in(browse: Browse) -> None:
-    assert browse().get("/users/new").location == "/sign-in?next=/users/new"
-    assert browse().post("/users/new", fields()).location == "/sign-in"
+def test_nobody_is_sent_to_sign_in(nobody: Browser) -> None:
+    assert nobody.get("/users/new").location == "/sign-in?next=/users/new"
+    assert nobody.post("/users/new", fields()).location == "/sign-in"
 
 
 def test_a_clinician_may_not(app: Flask, people: People, browse: Browse) -> None:

@@ -33,8 +33,8 @@ def test_a_link_does_not_sign_out(app: Flask, people: People, browse: Browse) ->
     assert browser.get("/account").status_code == 200
 
 
-def test_nobody_is_sent_to_sign_in(browse: Browse) -> None:
-    assert browse().post("/sign-out").location == "/sign-in"
+def test_nobody_is_sent_to_sign_in(nobody: Browser) -> None:
+    assert nobody.post("/sign-out").location == "/sign-in"
 
 
 def test_it_needs_the_csrf_token(app: Flask, people: People, browse: Browse) -> None:

@@ -89,10 +89,10 @@ def test_who_is_not_there_is_not_found(browse: Browse, admin: User) -> None:
     assert browser.post("/users/999", {}).status_code == 404
 
 
-def test_nobody_is_sent_to_sign_in(browse: Browse, clinician: User) -> None:
+def test_nobody_is_sent_to_sign_in(nobody: Browser, clinician: User) -> None:
     path = f"/users/{clinician.id}"
-    assert browse().get(path).location == f"/sign-in?next={path}"
-    assert browse().post(path).location == "/sign-in"
+    assert nobody.get(path).location == f"/sign-in?next={path}"
+    assert nobody.post(path).location == "/sign-in"
 
 
 def test_a_clinician_may_not(browse: Browse, clinician: User) -> None:

@@ -37,8 +37,8 @@ def test_it_says_who_sees_no_patients(app: Flask, people: People, browse: Browse
     assert page.count('data-label="Sites">North wing <span class="quiet">(sees no patients)') == 1
 
 
-def test_nobody_is_sent_to_sign_in(browse: Browse) -> None:
-    assert browse().get("/users").location == "/sign-in?next=/users"
+def test_nobody_is_sent_to_sign_in(nobody: Browser) -> None:
+    assert nobody.get("/users").location == "/sign-in?next=/users"
 
 
 def test_a_clinician_may_not(app: Flask, people: People, browse: Browse) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from flask import Flask
 
 from tests import clinic, datasets
@@ -61,6 +60,6 @@ def test_what_is_refused_or_failed_says_why(app: Flask, office: Browser, tmp_pat
     assert 'href="/work#dataset"' in page
 
 
-@pytest.mark.parametrize("path", ["/datasets/999999", "/datasets/999999/status"])
-def test_a_number_that_none_has_is_not_there(office: Browser, path: str) -> None:
-    assert office.get(path).status_code == 404
+def test_a_number_that_none_has_is_not_there(office: Browser, nobody: Browser) -> None:
+    assert office.get("/datasets/999999").status_code == 404
+    assert nobody.get("/datasets/999999").location == "/sign-in?next=/datasets/999999"

@@ -13,7 +13,11 @@ from webapp.worker import registering
 
 
 def test_it_asks_for_itself_until_the_data_set_is_checked(
-    app: Flask, office: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: Flask,
+    office: Browser,
+    nobody: Browser,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(queue, "ring", lambda *_: False)
     with app.app_context():
@@ -33,3 +37,5 @@ def test_it_asks_for_itself_until_the_data_set_is_checked(
     page = office.get(f"/datasets/{number}/status").get_data(as_text=True)
     assert "hx-get" not in page
     assert "Registered" in page
+    assert nobody.get(f"/datasets/{number}/status").status_code == 401
+    assert office.get("/datasets/999999/status").status_code == 404

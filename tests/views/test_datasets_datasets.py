@@ -41,7 +41,8 @@ def test_an_empty_page_says_what_is_missing_and_how_to_get_it(
     assert "DATASETS_ROOT" in page
 
 
-def test_without_a_model_there_is_nothing_to_register_for(office: Browser) -> None:
+def test_without_a_model_there_is_nothing_to_register_for(office: Browser, nobody: Browser) -> None:
     page = office.get("/datasets").get_data(as_text=True)
     assert "install a model first" in page
     assert 'action="/datasets"' not in page
+    assert nobody.get("/datasets").location == "/sign-in?next=/datasets"

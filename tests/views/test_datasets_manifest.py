@@ -15,7 +15,11 @@ from webapp.datasets.gathering import COLUMNS
 
 
 def test_the_table_is_taken_out_as_it_was_frozen(
-    app: Flask, office: Browser, tmp_path: Path, record: Callable[..., list[dict[str, Any]]]
+    app: Flask,
+    office: Browser,
+    nobody: Browser,
+    tmp_path: Path,
+    record: Callable[..., list[dict[str, Any]]],
 ) -> None:
     with app.app_context():
         task = clinic.serve().reading_task
@@ -23,7 +27,9 @@ def test_the_table_is_taken_out_as_it_was_frozen(
         base = datasets.register(task, datasets.write(tmp_path / "drawn", rows))
         snapshot = services.freeze(actor=None, reading_task=task, dataset=base)
         number, expected = snapshot.id, snapshot.manifest_sha256
-    answer = office.get(f"/snapshots/{number}/manifest.csv")
+    path = f"/snapshots/{number}/manifest.csv"
+    assert nobody.get(path).location == f"/sign-in?next={path}"
+    answer = office.get(path)
     assert answer.content_type == "text/csv; charset=utf-8"
     assert f"snapshot-{number}.csv" in answer.headers["Content-Disposition"]
     assert datasets.sha256(answer.data) == expected

@@ -63,5 +63,6 @@ def test_it_shows_what_it_holds_and_no_patient(
 
 
 @pytest.mark.parametrize("path", ["/snapshots/999999", "/snapshots/999999/manifest.csv"])
-def test_a_number_that_none_has_is_not_there(office: Browser, path: str) -> None:
+def test_a_number_that_none_has_is_not_there(office: Browser, nobody: Browser, path: str) -> None:
     assert office.get(path).status_code == 404
+    assert nobody.get(path).location == f"/sign-in?next={path}"

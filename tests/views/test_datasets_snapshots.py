@@ -21,8 +21,9 @@ def test_it_lists_what_was_frozen(app: Flask, office: Browser, tmp_path: Path) -
     assert "Nothing is frozen yet" not in page
 
 
-def test_an_empty_page_says_what_is_missing(app: Flask, office: Browser) -> None:
+def test_an_empty_page_says_what_is_missing(office: Browser, nobody: Browser) -> None:
     page = office.get("/snapshots").get_data(as_text=True)
     assert "Nothing is frozen yet" in page
     assert "whether the patient consents" in page
     assert 'href="/datasets"' in page
+    assert nobody.get("/snapshots").location == "/sign-in?next=/snapshots"

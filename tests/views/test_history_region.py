@@ -93,6 +93,26 @@ def test_of_a_case_that_shows_two_only_its_own_image_counts(
         assert page.count("for the whole case") == 2
 
 
+def test_where_the_model_changed_there_is_a_mark(
+    app: Flask, desk: Browser, clinician: User, cases: list[Case]
+) -> None:
+    assert "trend__change" not in shown(desk, cases[0])
+    with app.app_context():
+        clinic.serve_newer(task="dermoscopy")
+        asked = {"identifier": "A-1", "region": "left forearm A"}
+        third = clinic.send(clinician, reading_task_id=cases[0].reading_task_id, **asked)
+        clinic.read(third, "watch")
+    page = shown(desk, cases[0])
+    ((mark, words),) = re.findall(
+        r'<path class="trend__change" d="M([\d.]+) [^>]*>\s*<text[^>]*>([^<]*)</text>', page
+    )
+    assert words == "1.0.0 → 2.0.0"
+    drawn = page.partition('<svg class="trend"')[2].partition("</svg>")[0]
+    (last_of_old,) = re.findall(r'<circle [^>]*cx="([\d.]+)"', drawn)[-1:]
+    (first_of_new,) = re.findall(r'<rect [^>]*x="([\d.]+)"', drawn)
+    assert float(last_of_old) < float(mark) < float(first_of_new) + 4
+
+
 def test_a_void_case_is_struck_and_not_drawn(
     app: Flask, desk: Browser, clinician: User, cases: list[Case]
 ) -> None:

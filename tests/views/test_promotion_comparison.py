@@ -1,6 +1,5 @@
 """GET /comparisons/<comparison_id>: the figures, and what the plan makes of them."""
 
-import pytest
 from flask import Flask
 
 from tests import promotions
@@ -65,11 +64,10 @@ def test_one_that_failed_says_why(app: Flask, office: Browser, candidate: ModelV
     assert "it is not there" in page
 
 
-@pytest.mark.parametrize("path", ["", "/status", "/predictions.csv"])
-def test_a_clinician_may_not(desk: Browser, path: str) -> None:
-    assert desk.get(f"/comparisons/1{path}").status_code == 403
-
-
-@pytest.mark.parametrize("path", ["", "/status", "/predictions.csv"])
-def test_what_is_not_there_is_not_found(office: Browser, path: str) -> None:
-    assert office.get(f"/comparisons/9{path}").status_code == 404
+def test_others_may_not_and_what_is_not_there_is_not_found(
+    office: Browser, desk: Browser, nobody: Browser
+) -> None:
+    for path in ("", "/status", "/predictions.csv"):
+        assert office.get(f"/comparisons/9{path}").status_code == 404
+        assert desk.get(f"/comparisons/1{path}").status_code == 403
+    assert nobody.get("/comparisons/1").location == "/sign-in?next=/comparisons/1"

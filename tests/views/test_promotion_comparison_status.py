@@ -9,7 +9,7 @@ from webapp.registry.models import ModelVersion
 
 
 def test_it_asks_again_until_it_is_made(
-    app: Flask, office: Browser, candidate: ModelVersion
+    app: Flask, office: Browser, nobody: Browser, candidate: ModelVersion
 ) -> None:
     with app.app_context():
         services.request_comparison(actor=None, candidate=candidate)
@@ -31,3 +31,4 @@ def test_it_asks_again_until_it_is_made(
     assert "hx-get" not in answer.text
     assert "Figures" in answer.text
     assert "<html" not in answer.text
+    assert nobody.get("/comparisons/1/status").status_code == 401

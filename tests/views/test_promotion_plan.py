@@ -46,5 +46,6 @@ def test_an_approver_reads_it_only(approval: Browser, candidate: ModelVersion) -
     assert "disabled" in page
 
 
-def test_a_clinician_may_not(desk: Browser, candidate: ModelVersion) -> None:
+def test_others_may_not(desk: Browser, nobody: Browser, candidate: ModelVersion) -> None:
     assert desk.get("/changes/1/plan").status_code == 403
+    assert nobody.get("/changes/1/plan").location == "/sign-in?next=/changes/1/plan"

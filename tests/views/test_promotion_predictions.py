@@ -7,13 +7,18 @@ from tests.conftest import Browser
 from webapp.promotion import services
 from webapp.registry.models import ModelVersion
 
+PATH = "/comparisons/1/predictions.csv"
 
-def test_the_table_is_a_download(app: Flask, office: Browser, candidate: ModelVersion) -> None:
+
+def test_the_table_is_a_download(
+    app: Flask, office: Browser, nobody: Browser, candidate: ModelVersion
+) -> None:
     with app.app_context():
         services.request_comparison(actor=None, candidate=candidate)
-    assert office.get("/comparisons/1/predictions.csv").status_code == 404
+    assert office.get(PATH).status_code == 404
     with app.app_context():
         promotions.compared(candidate)
-    answer = office.get("/comparisons/1/predictions.csv")
+    answer = office.get(PATH)
     assert answer.text.startswith("file,subject,label")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="comparison-1.csv"'
+    assert nobody.get(PATH).location == f"/sign-in?next={PATH}"

@@ -42,5 +42,7 @@ def test_it_counts_where_it_differs_and_shows_no_patient(
         assert desk.post(asked).status_code == 404
 
 
-def test_a_clinician_may_not(desk: Browser, candidate: ModelVersion) -> None:
-    assert desk.get(f"/models/{candidate.id}/unseen").status_code == 403
+def test_others_may_not(desk: Browser, nobody: Browser, candidate: ModelVersion) -> None:
+    path = f"/models/{candidate.id}/unseen"
+    assert desk.get(path).status_code == 403
+    assert nobody.get(path).location == f"/sign-in?next={path}"

@@ -42,5 +42,6 @@ def test_what_cannot_be_looked_up_is_said(office: Browser, wrong: str) -> None:
     assert "This cannot be answered yet" in answer.text
 
 
-def test_a_clinician_may_not(desk: Browser) -> None:
+def test_others_may_not(desk: Browser, nobody: Browser) -> None:
     assert desk.get("/ledger").status_code == 403
+    assert nobody.get("/ledger").location == "/sign-in?next=/ledger"

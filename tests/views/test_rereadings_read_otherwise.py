@@ -49,5 +49,6 @@ def test_it_lists_them_and_the_worklist_leads_there(
     assert "A-2" not in desk.get(PATH).text
 
 
-def test_an_administrator_may_not(office: Browser) -> None:
+def test_others_may_not(office: Browser, nobody: Browser) -> None:
     assert office.get(PATH).status_code == 403
+    assert nobody.get(PATH).location == f"/sign-in?next={PATH}"

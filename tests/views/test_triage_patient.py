@@ -19,6 +19,7 @@ def test_it_shows_the_patient_and_all_their_cases(
     with app.app_context():
         second = clinic.send(clinician, identifier="A-1")
         other = clinic.send(clinician, identifier="A-2")
+        assert second.images
     answer = desk.get(f"/patients/{case.patient_id}")
     assert answer.status_code == 200
     page = answer.get_data(as_text=True)
@@ -27,6 +28,8 @@ def test_it_shows_the_patient_and_all_their_cases(
     assert f'href="/cases/{case.id}"' in page
     assert f'href="/cases/{second.id}"' in page
     assert f'href="/cases/{other.id}"' not in page
+    pictures = re.findall(r'<img src="/images/(\d+)/thumbnail"', page)
+    assert [int(number) for number in pictures] == [second.images[0].id, case.images[0].id]
 
 
 def test_cases_can_be_grouped_by_what_they_show(

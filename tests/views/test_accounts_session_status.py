@@ -1,4 +1,4 @@
-"""GET and POST /session: how long the session lasts, and making it last."""
+"""GET /session: how long the session lasts, and what makes it last."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -32,16 +32,6 @@ def test_it_counts_down_and_asking_does_not_renew(
         assert 110 < browser.get("/session").json["seconds_left"] <= 120
     idle_for(app, minutes=15)
     assert browser.get("/session").status_code == 401
-
-
-def test_staying_renews(app: Flask, people: People, browse: Browse) -> None:
-    with app.app_context():
-        user = people.clinician()
-    browser = browse().sign_in(user)
-    token = browser.csrf_token()
-    idle_for(app, minutes=14)
-    answer = browser.client.post("/session", json={}, headers={"X-CSRFToken": token})
-    assert 890 < answer.json["seconds_left"] <= 900
 
 
 def test_opening_a_page_renews(app: Flask, people: People, browse: Browse) -> None:
@@ -80,17 +70,5 @@ def test_a_form_after_the_end_leads_back_to_its_page(
         assert answer.location == location
 
 
-def test_nobody_is_told_401(browse: Browse) -> None:
-    assert browse().get("/session").status_code == 401
-    browser = browse()
-    headers = {"X-CSRFToken": browser.csrf_token(), "Accept": "application/json"}
-    answer = browser.client.post("/session", json={}, headers=headers)
-    assert answer.status_code == 401
-    assert answer.json["error"]["status"] == 401
-
-
-def test_staying_needs_the_csrf_token(app: Flask, people: People, browse: Browse) -> None:
-    with app.app_context():
-        user = people.clinician()
-    browser = browse().sign_in(user)
-    assert browser.client.post("/session", json={}).status_code == 400
+def test_nobody_is_told_401(nobody: Browser) -> None:
+    assert nobody.get("/session").status_code == 401
