@@ -3,7 +3,7 @@
 import datetime as dt
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -125,15 +125,18 @@ def read(
     finding: str | Sequence[str] = "calm",
     abstained: bool | Sequence[bool] = False,
     reasons: Sequence[str] = (),
+    encoded: Mapping[str, Any] | None = None,
     **said: Any,
 ) -> Assessment:
     """Have a case read: this finding with a probability of 0.9 in each image, or that of each.
-    `reasons` says why it abstained on each, and is empty text where it did not; `said` is what else
-    an `ImageResult` says, for each."""
+    `reasons` says why it abstained on each, and is empty text where it did not; `encoded` is what
+    is known of the patient as the network received it; `said` is what else an `ImageResult` says,
+    for each."""
     claim = _claim(case)
     whole = result(claim, finding, abstained, reasons)
     images = tuple(replace(image, **said) for image in whole.images)
-    assert assessments.complete(claim=claim, result=replace(whole, images=images))
+    whole = replace(whole, images=images, metadata_encoded=encoded or whole.metadata_encoded)
+    assert assessments.complete(claim=claim, result=whole)
     return _current(case)
 
 

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,13 @@ from flask import Flask
 
 from ml.gates import Reason
 from tests import clinic
-from tests.conftest import Browser
+from tests.conftest import Browser, People
 from webapp.accounts.models import User
 from webapp.cases.models import Case, Particulars, Patient, Sex
+from webapp.catalogue import services as catalogue
+from webapp.catalogue.models import Malignancy
+from webapp.catalogue.queries import latest_terms
+from webapp.catalogue.services import Meaning
 from webapp.db import db, now
 from webapp.registry.models import ModelVersion
 from webapp.rendering import abstention, abstention_advice
@@ -54,6 +59,69 @@ def test_it_shows_the_answer_the_images_and_what_was_sent(
         "supports a decision",
     ):
         assert part in page
+
+
+def test_the_answer_comes_in_words_first_then_in_bars_then_in_details(
+    app: Flask, desk: Browser, clinician: User, people: People
+) -> None:
+    with app.app_context():
+        case = clinic.send(clinician)
+        grave = next(one for one in case.reading_task.findings if one.code == "grave")
+        terms = latest_terms(grave.id, None)
+        catalogue.change_terms(
+            actor=people.administrator(),
+            finding=grave,
+            site=None,
+            meaning=replace(Meaning.of(terms), malignancy=Malignancy.MALIGNANT),
+            reason="for tests",
+            shown=terms.version,
+        )
+        clinic.read(case, "grave")
+    page = " ".join(desk.get(f"/cases/{case.id}").text.replace("\N{NO-BREAK SPACE}", " ").split())
+    in_order = (
+        "Most likely:</span> Grave, ",
+        "The model is fairly sure.",
+        "Look.<",
+        ">Malignant or premalignant</span>",
+        ">Probabilities</h2>",
+        '<ol class="bars">',
+        ">Details: the model, what happened, what it was fed</summary>",
+    )
+    found = [page.find(part) for part in in_order]
+    assert -1 not in found, in_order[found.index(-1)]
+    assert found == sorted(found)
+    assert "<dt>Age at acquisition</dt><dd>unknown</dd>" in page
+
+
+def test_the_details_say_what_computed_when_and_from_what(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        case = clinic.send(clinician, age_at_acquisition_years=61)
+        encoded = {"vector": [0.25, 1.0], "encoding_version": "test-1"}
+        read = clinic.read(case, "calm", encoded=encoded)
+        moments = [case.submitted_at, read.scheduled_at, read.started_at, read.completed_at]
+    page = desk.get(f"/cases/{case.id}").text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Malignant" not in page
+    assert "Not a tumour" not in page
+    assert "<dt>Age at acquisition</dt><dd>61 years</dd>" in page
+    details = page.partition(">Details: the model")[2]
+    plain = " ".join(re.sub("<[^>]+>", " ", details).split())
+    for part in (
+        "Engine test",
+        "Code version test",
+        "12 ms of computing",
+        "Age, years 61",
+        "Sex missing",
+        "Body site missing",
+        "As the network received it:",
+        "0.25, 1.0",
+    ):
+        assert part in plain, part
+    happened = details.partition('<ol class="timeline">')[2].partition("</ol>")[0]
+    assert re.findall(r'<time datetime="([^"]+)"', happened) == [
+        moment.isoformat(timespec="seconds") for moment in moments
+    ]
 
 
 @pytest.mark.parametrize(
