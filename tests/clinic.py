@@ -3,6 +3,8 @@
 import datetime as dt
 import io
 import itertools
+import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +27,7 @@ from webapp.db import db, now
 from webapp.explanations import services as explanations
 from webapp.permissions import Scope
 from webapp.registry.models import Alias, ModelAlias, ModelVersion
-from webapp.registry.services import NewSample, add_samples
+from webapp.registry.services import NewSample, add_samples, keep_archive
 from webapp.triage import services
 from webapp.triage.services import Submission, Upload
 
@@ -78,6 +80,16 @@ def bring_samples(version: ModelVersion) -> None:
         for number, code in enumerate(("watch", "calm", "grave"))
     ]
     add_samples(version=version, samples=samples)
+
+
+def bring_report(version: ModelVersion, figures: object) -> None:
+    """A bundle in the store that says this of how its model did."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("bundle.json", "{}")
+        if figures is not None:
+            archive.writestr("report.json", json.dumps(figures))
+    keep_archive(version=version, archive_sha256=storage.put(packed.getvalue()))
 
 
 def picture(seed: int | None = None, form: str = "PNG") -> bytes:

@@ -72,6 +72,8 @@ ALLOWED: dict[str, set[Any]] = {
     "api.submit_case": CLINICIANS,
     "bundles.bundles": OFFICE,
     "bundles.installation_status": OFFICE,
+    "bundles.report": USERS,
+    "bundles.report_content": USERS,
     "bundles.submit_bundle": OFFICE,
     "erasures.erasure": OFFICE,
     "erasures.erasures": OFFICE,
@@ -244,6 +246,7 @@ def numbers(
         )
         add_samples(version=version, samples=[sample])
         (kept,) = samples_of(version)
+        clinic.bring_report(version, {})
         asked = reproductions.request(actor=clinician, assessment=read.assessment)
         request = promotions.asked(people.administrator(), promotions.candidate())
         return {

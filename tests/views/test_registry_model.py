@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests import clinic, factories
+from tests import clinic, factories, trainings
 from tests.conftest import Browser, People
+from webapp.accounts.models import User
 from webapp.cases.models import Case
 from webapp.db import db
+from webapp.promotion import services as promotion
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 WHOLE: dict[str, Any] = {
@@ -177,3 +179,23 @@ def test_a_user_without_a_role_that_may_is_refused(
 @pytest.mark.parametrize("number", ["0", "999999", "9" * 30, "x", "-1"])
 def test_a_number_that_no_model_has_is_not_there(office: Browser, number: str) -> None:
     assert office.get(f"/models/{number}").status_code == 404
+
+
+def test_it_says_where_the_version_is_from_and_what_it_does(
+    app: Flask, office: Browser, desk: Browser, administrator: User
+) -> None:
+    number = model_number(app, {"training": {"data": {"locked_test": {"missing_count": 3}}}})
+    page = shown(office, number)
+    assert "it was not trained here" in page
+    assert "3 images of the locked test were not there" in page
+    with app.app_context():
+        version = factories.serving_model(version="2.0.0")
+        made = trainings.trained(version, trainings.snapshot())
+        promotion.start_shadow(actor=db.session.get_one(User, administrator.id), version=version)
+        number, run, snapshot = version.id, made.id, made.snapshot_id
+    page = shown(office, number)
+    assert "Reads new cases unseen" in page
+    assert f'href="/training/{run}"' in page
+    assert f'href="/snapshots/{snapshot}"' in page
+    assert f"training {run}, on snapshot {snapshot}" in shown(desk, number)
+    assert "Reads new cases unseen" in office.get("/models").text

@@ -113,6 +113,24 @@ class BundleArchive:
             except Exception as error:  # of hostile bytes, nearly any
                 raise Invalid("archive_damaged") from error
 
+    def read(self, name: str, limit: int) -> bytes | None:
+        """One of the bundle's files; None where there is none.
+
+        Raises:
+            Invalid: `archive_damaged`, or `archive_size`: it is longer than the limit.
+        """
+        entry = self._entries.get(self._folder + name)
+        if entry is None:
+            return None
+        try:
+            with self._zip.open(entry) as packed:
+                data = packed.read(limit + 1)
+        except Exception as error:  # of hostile bytes, nearly any
+            raise Invalid("archive_damaged") from error
+        if len(data) > limit:
+            raise Invalid("archive_size", limit_mb=limit // 1_000_000)
+        return data
+
     def _write(self, entry: zipfile.ZipInfo, path: Path, limit: int) -> int:
         written = 0
         with self._zip.open(entry) as packed, path.open("xb") as file:

@@ -1,6 +1,6 @@
 """Sending a bundle to be installed, and following what becomes of it."""
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, Response, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
@@ -8,7 +8,9 @@ from webapp import imaging
 from webapp.bundles import queries, services
 from webapp.bundles.forms import BundleForm
 from webapp.bundles.refusals import sentence
+from webapp.bundles.report import content_of, report_of
 from webapp.permissions import Permission, poll, require, signed_in_user, takes_archive
+from webapp.registry.queries import get_version
 from webapp.rendering import fragment
 
 blueprint = Blueprint("bundles", __name__)
@@ -48,6 +50,29 @@ def installation_status(installation_id: int) -> ResponseReturnValue:
     return fragment(
         "bundles/_installation.html", installation=queries.get_installation(installation_id)
     )
+
+
+@blueprint.get("/models/<int:model_id>/report")
+@require(Permission.VIEW_MODELS)
+def report(model_id: int) -> ResponseReturnValue:
+    """How a version did on the locked test set, when it was made."""
+    version = get_version(model_id)
+    return render_template(
+        "bundles/report.html",
+        version=version,
+        report=report_of(version),
+        names={finding.code: finding.name for finding in version.reading_task.findings},
+    )
+
+
+@blueprint.get("/models/<int:model_id>/report.json")
+@require(Permission.VIEW_MODELS)
+def report_content(model_id: int) -> ResponseReturnValue:
+    """The same, as it came with the bundle."""
+    response = Response(content_of(get_version(model_id)), mimetype="application/json")
+    name = f"report-{model_id}.json"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 def _page(form: BundleForm) -> str:

@@ -109,6 +109,14 @@ class Facts:
         return figures
 
     @property
+    def missing_test_count(self) -> int:
+        """Pictures of the locked test that were not there when it was measured."""
+        return int(
+            _number(_within(self._manifest, "training", "data", "locked_test").get("missing_count"))
+            or 0
+        )
+
+    @property
     def accuracy(self) -> Figure | None:
         return next((figure for figure in self.figures if figure.code == "accuracy"), None)
 

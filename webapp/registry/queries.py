@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Row, Select, and_, select
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy.orm import aliased, contains_eager, joinedload
 
 from webapp.catalogue.models import ReadingTask
 from webapp.db import db
@@ -22,10 +22,12 @@ from webapp.registry.models import (
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An installed version, and whether it serves."""
+    """An installed version, and what it does."""
 
     version: ModelVersion
     champion_since: dt.datetime | None
+    shadow_since: dt.datetime | None
+    """Since when it reads every new case unseen."""
 
 
 def champion(reading_task_id: int) -> ModelVersion | None:
@@ -195,8 +197,8 @@ def installed_by_task() -> list[tuple[ReadingTask, Sequence[Installed]]]:
         )
     )
     tasks: dict[ReadingTask, list[Installed]] = {}
-    for version, since in rows:
-        tasks.setdefault(version.reading_task, []).append(Installed(version, since))
+    for version, *since in rows:
+        tasks.setdefault(version.reading_task, []).append(Installed(version, *since))
     return list(tasks.items())
 
 
@@ -205,7 +207,7 @@ def get_installed(model_id: int) -> Installed:
     Raises:
         NotFound: there is none.
     """
-    row: Row[ModelVersion, dt.datetime | None] | None = db.session.execute(
+    row: Row[ModelVersion, dt.datetime | None, dt.datetime | None] | None = db.session.execute(
         _installed().where(ModelVersion.id == model_id)
     ).one_or_none()
     if row is None:
@@ -213,13 +215,16 @@ def get_installed(model_id: int) -> Installed:
     return Installed(*row)
 
 
-def _installed() -> Select[ModelVersion, dt.datetime | None]:
+def _installed() -> Select[ModelVersion, dt.datetime | None, dt.datetime | None]:
+    unseen = aliased(ModelAlias)
     serves = and_(
         ModelAlias.model_version_id == ModelVersion.id, ModelAlias.alias == Alias.CHAMPION
     )
+    reads = and_(unseen.model_version_id == ModelVersion.id, unseen.alias == Alias.SHADOW)
     return (
-        select(ModelVersion, ModelAlias.since)
+        select(ModelVersion, ModelAlias.since, unseen.since)
         .join(ModelVersion.reading_task)
         .outerjoin(ModelAlias, serves)
+        .outerjoin(unseen, reads)
         .options(contains_eager(ModelVersion.reading_task))
     )

@@ -119,6 +119,13 @@ def models_of_patient(patient: Patient) -> list[ModelVersion]:
     return list(found.values())
 
 
+def run_of(version: ModelVersion) -> TrainingRun | None:
+    """The run that a version came of; None where it was not trained here."""
+    return db.session.scalars(
+        select(TrainingRun).where(TrainingRun.model_version_id == version.id).limit(1)
+    ).one_or_none()
+
+
 def ended_run_ids(run_ids: Sequence[int]) -> set[int]:
     """Those of some runs that nobody can take up again."""
     over = (State.COMPLETED, State.CANCELLED)

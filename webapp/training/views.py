@@ -16,6 +16,7 @@ from webapp.training.forms import RunForm, run_form
 from webapp.training.models import Stage, TrainingRun
 
 blueprint = Blueprint("training", __name__)
+blueprint.add_app_template_global(queries.run_of, "training_of")
 
 EPOCHS_SHOWN = 20
 
