@@ -7,7 +7,7 @@ from click.testing import Result
 from flask import Flask
 
 from tests import promotions
-from tests.conftest import People
+from tests.conftest import PASSWORD, People
 from webapp import queue
 from webapp.db import db, now
 from webapp.permissions import Role
@@ -24,8 +24,8 @@ def run(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs `flask model` with these arguments; nobody hears the doorbell."""
     monkeypatch.setattr(queue, "ring", lambda *_: True)
 
-    def invoke(*arguments: str) -> Result:
-        result = app.test_cli_runner().invoke(args=("model", *arguments))
+    def invoke(*arguments: str, typed: str = f"{PASSWORD}\n" * 2) -> Result:
+        result = app.test_cli_runner().invoke(args=("model", *arguments), input=typed)
         db.session.remove()
         return result
 
@@ -63,8 +63,13 @@ def test_a_candidate_is_compared_promoted_by_two_and_taken_back(
     both = ("promote", "1", "--reason", "It is better.", "--requested-by", "ann", "--approved-by")
     assert "refused: this takes approve_models" in run(*both, "ann").output
     services.decline(actor=cli._user("ann"), request=cli.queries.open_request(task_id))
+    for typed in ("a guess\n", ""):
+        assert run(*both, "bob", typed=typed).exit_code == 1
+    assert "this is not the password of 'bob'" in run(*both, "bob", typed="a guess\n").output
+    assert not cli.queries.open_request(task_id)
     result = run(*both, "bob")
     assert result.exit_code == 0, result.output
+    assert PASSWORD not in result.output
     assert champion(task_id).version == "2.0.0"
     assert "test-task\t2.0.0\tserves" in run("list").output
     assert "test-task 1.0.0 serves again" in run("rollback", "test-task").output
@@ -82,7 +87,7 @@ def test_where_the_plan_asks_for_two_both_are_named(
     promotions.compared(candidate)
     both = ("promote", "1", "--reason", "It is better.", "--requested-by", "ann", "--approved-by")
     assert "there is no user 'gone'" in run(*both, "gone").output
-    services.decline(actor=cli._user("ann"), request=cli.queries.open_request(task_id))
+    assert not cli.queries.open_request(task_id)
     result = run(*both, "bob")
     assert result.exit_code == 1
     assert "one more person has to approve" in result.output

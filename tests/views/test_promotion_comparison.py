@@ -19,6 +19,7 @@ def test_one_that_passed_can_be_asked_for(
         "Version 2.0.0 against 1.0.0",
         "Balanced accuracy: lower limit of the difference",
         "300 images of 250 subjects",
+        "own test patients are kept out of all training, and not measured on here",
         "Sensitivity for Grave, Sex: female",
         "\N{MINUS SIGN}1.0",
         "15.0\N{NO-BREAK SPACE}MB",

@@ -40,7 +40,8 @@ class Estimate:
 class Row:
     """What a table says of one finding, or of one group."""
 
-    name: str
+    about: str
+    """A finding by its code, or a group by its name."""
     image_count: int
     figures: Sequence[Estimate]
     kind: str = ""

@@ -17,7 +17,8 @@ TUNE_SHARE = 0.1
 
 
 def is_test_patient(patient: Patient) -> bool:
-    """Whether models are compared on this patient's cases, and never learn from them."""
+    """Whether models never learn from this patient's cases: they are reserved, so that models can
+    be measured on them. Comparisons read the published locked test alone."""
     return side_of(patient.id) is Side.TEST
 
 

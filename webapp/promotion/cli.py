@@ -7,6 +7,7 @@ import click
 from flask.cli import AppGroup
 
 from webapp.accounts.models import User
+from webapp.accounts.passwords import verify_password
 from webapp.accounts.queries import user_named
 from webapp.assessments.models import State
 from webapp.catalogue.models import ReadingTask
@@ -66,16 +67,17 @@ def compare(task: str, version: str) -> None:
 @click.option("--reason", required=True)
 def promote(comparison: int, requested_by: str, approved_by: Sequence[str], reason: str) -> None:
     """Let the candidate of a comparison serve which has passed. It takes two people here too, or
-    three."""
-    line = None
+    three: whoever approves types their password."""
+    line, requester = None, _user(requested_by)
+    approvers = [_present(_user(username)) for username in approved_by]
     try:
         request = services.request_promotion(
-            actor=_user(requested_by),
+            actor=requester,
             comparison=queries.get_comparison(comparison),
             reason=reason,
         )
-        for username in approved_by:
-            line = line or services.approve(actor=_user(username), request=request)
+        for approver in approvers:
+            line = line or services.approve(actor=approver, request=request)
     except Conflict as conflict:
         raise click.ClickException(refusal(conflict)) from conflict
     except Forbidden as error:
@@ -144,6 +146,14 @@ def _version(code: str, version: str) -> ModelVersion:
         if installed.version == version:
             return installed
     raise click.ClickException(f"there is no version {version!r} of {code!r}")
+
+
+def _present(user: User) -> User:
+    """Somebody who is at the keyboard: else who asks could name anybody."""
+    password = click.prompt(f"Password of {user.username}, who approves", hide_input=True, err=True)
+    if not verify_password(password, user.password_hash):
+        raise click.ClickException(f"this is not the password of {user.username!r}")
+    return user
 
 
 def _user(username: str) -> User:
