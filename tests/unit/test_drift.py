@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from ml import bundle as bundles
+from ml import reference as model_reference
+from ml.datasets import packed
+from ml.decode import decode
+from ml.gates import measure
 from webapp.config import REPOSITORY
 from webapp.monitoring import drift
 from webapp.monitoring.drift import Sample, Verdict, compare
@@ -18,6 +24,7 @@ REFERENCES = [
     *sorted((REPOSITORY / "ml" / "bundles").glob("*/*/reference.json")),
 ]
 LOOKS = 200
+PICTURES = 40
 
 each = pytest.mark.parametrize(
     "path", REFERENCES, ids=lambda path: f"{path.parts[-3]}-{path.stem[:9]}"
@@ -50,6 +57,41 @@ def test_images_that_are_brighter_by_30_percent_are_noticed(path: Path, count: i
     brighter = np.minimum(np.asarray(recent.numbers["brightness"]) * 1.3, 255)
     recent = Sample({**recent.numbers, "brightness": brighter}, recent.answers)
     assert drifted(of, recent) == {"brightness"}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "folder"),
+    [
+        ("blood-cell/1.1.0", "blood-pbc"),  # on a bright ground, which clips first
+        ("breast-ultrasound/1.0.0", "breast-busi"),
+        ("chest-ct/1.0.2", "chest-ct"),
+        ("dermoscopy/1.0.1", "skin-ham10000"),
+        ("fundus/1.0.0", "eye-odir5k"),
+    ],
+)
+def test_pictures_that_are_brighter_by_30_percent_are_noticed_and_they_themselves_are_not(
+    data_dir: Path, bundle: str, folder: str
+) -> None:
+    """Their pixels are made brighter, as far as white, and measured as in serving."""
+    model = bundles.load(REPOSITORY / "ml" / "bundles" / bundle)
+    figures = model_reference.of(model)
+    assert figures
+    of = sample_of_figures(figures)
+    manifest, spec = packed.read(data_dir / folder), model.preprocess
+    some = manifest.records[:: len(manifest.records) // PICTURES][:PICTURES]
+    brightness: dict[float, list[float]] = {1.0: [], 1.3: []}
+    for record in some:
+        image = decode(manifest.read(record.file), spec.native_short_side_px)
+        for factor, found in brightness.items():
+            pixels = np.clip(np.asarray(image, np.float32) * factor, 0, 255).astype(np.uint8)
+            lit = Image.fromarray(pixels)
+            found.append(measure(lit, spec.frame(lit)).brightness)
+    known = Sample({"brightness": of.numbers["brightness"]}, {"same": of.count})
+    noticed = {
+        factor: drifted(known, Sample({"brightness": found}, {"same": len(found)}))
+        for factor, found in brightness.items()
+    }
+    assert noticed == {1.0: set(), 1.3: {"brightness"}}
 
 
 @each
