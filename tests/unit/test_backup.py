@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,36 @@ def test_everything_comes_back(core: Flask, file: Path, elsewhere: Flask) -> Non
         assert (settings.datasets_dir / ("b" * 64) / "manifest.csv").read_text() == "file\n"
         clinician = db.session.scalars(sa.select(User)).one()
         clinic.send(clinician)  # numbers go on, and so does the record
+        assert audit.verify() == []
+
+
+def test_of_what_is_written_meanwhile_nothing_is_in_it_by_halves(
+    core: Flask, file: Path, elsewhere: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A case is sent and read once the cases are written, and their readings are not yet."""
+    add_rows = backup._add_rows
+
+    def send() -> None:
+        with core.app_context():
+            clinic.read(clinic.send(db.session.scalars(sa.select(User)).one()))
+
+    def add(archive: tarfile.TarFile, connection: sa.Connection, table: sa.Table) -> int:
+        if table.name == "assessments":
+            sender = threading.Thread(target=send)
+            sender.start()
+            sender.join(30)
+        return add_rows(archive, connection, table)
+
+    with core.app_context():
+        kept = rows()
+        monkeypatch.setattr(backup, "_add_rows", add)
+        backup.back_up(tmp_path / "meanwhile.tar")
+        assert len(rows()["cases"]) == len(kept["cases"]) + 1
+    with elsewhere.app_context():
+        assert backup.restore(tmp_path / "meanwhile.tar") == []
+        assert rows() == kept
+        images = {row["sha256"] for row in kept["images"]}
+        assert images <= set(storage.hashes())
         assert audit.verify() == []
 
 
