@@ -67,9 +67,6 @@ def test_it_shows_findings_confusion_curves_groups_and_worst_errors(
     ):
         assert part in page, part
     assert "<b>one.png" not in page
-    answer = desk.get(f"/models/{number}/report.json")
-    assert answer.get_json() == SMALL
-    assert f"report-{number}.json" in answer.headers["Content-Disposition"]
 
 
 def test_that_of_a_shipped_bundle_is_whole(app: Flask, desk: Browser) -> None:
@@ -93,11 +90,10 @@ def test_without_one_there_is_none(app: Flask, desk: Browser, figures: object) -
     with app.app_context():
         db.session.get_one(ModelVersion, number).archive_sha256 = None
         db.session.commit()
-    assert desk.get(f"/models/{number}/report.json").status_code == 404
+    assert desk.get(f"/models/{number}/report").status_code == 404
     assert "/report" not in desk.get(f"/models/{number}").text
 
 
 def test_who_is_not_signed_in_is_turned_away(app: Flask, nobody: Browser) -> None:
-    number = version_with(app, SMALL)
-    for path in (f"/models/{number}/report", f"/models/{number}/report.json"):
-        assert nobody.get(path).location.startswith("/sign-in")
+    path = f"/models/{version_with(app, SMALL)}/report"
+    assert nobody.get(path).location.startswith("/sign-in")
