@@ -81,6 +81,7 @@ def fill(viewer: User, others: Sequence[User], folder: Path) -> Rows:
     cases.append(clinic.send(viewer, identifier="A-2", region="left forearm"))
     clinic.fail(clinic.send(viewer))
     comparisons = compared(viewer, others, candidate)
+    nothing = trainings.snapshot(note="Nothing")  # the first data set, with the test, comes with it
     data = datasets.register(
         version.reading_task, datasets.write(folder / "Drawn", datasets.rows(["calm", "grave"]))
     )
@@ -90,7 +91,7 @@ def fill(viewer: User, others: Sequence[User], folder: Path) -> Rows:
     assert (data.is_registered, refused.is_registered) == (True, False)
     snapshots = [
         house.freeze(actor=viewer, reading_task=version.reading_task, dataset=data, note="Autumn"),
-        trainings.snapshot(note="Nothing"),
+        nothing,
     ]
     for file_name in ("first.zip", "second.zip"):
         bundles.request(actor=viewer, archive=file_name.encode(), file_name=file_name)
