@@ -1,4 +1,4 @@
-"""A small real bundle, exported once."""
+"""Small real bundles, exported once."""
 
 import shutil
 from pathlib import Path
@@ -12,11 +12,18 @@ from webapp.config import current_settings
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A bundle, and the folder that its network was exported to."""
+def fusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a later version, which reads what is known of a patient as well."""
+    return make_bundle(tmp_path_factory.mktemp("tiny") / "fusion", seed=1, fusion=True)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, fusion: Path) -> tuple[Path, Path]:
+    """A bundle, and the folder that its network was exported to, with that of the other in one go:
+    what takes long is to begin."""
     folder = tmp_path_factory.mktemp("tiny")
     path = make_bundle(folder / "bundle")
-    made.put_engines([path], folder / "engines")
+    made.put_engines([path, fusion], folder / "engines")
     return path, folder / "engines"
 
 

@@ -21,7 +21,7 @@ from webapp.accounts.models import User
 from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import AssessedImage, Assessment, Failure, State
 from webapp.assessments.queries import current_assessment
-from webapp.cases.models import Case
+from webapp.cases.models import Case, Sex
 from webapp.db import db, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.explanations import queries, services
@@ -29,6 +29,7 @@ from webapp.explanations.models import Explanation
 from webapp.explanations.services import Claim, Explained, ImageOnly
 from webapp.registry.models import ModelVersion
 from webapp.worker import explaining, install, jobs, predictors
+from webapp.worker.inference import open_image
 
 HEAT_MAP = b"a heat map"
 EXPLAINED = Explained(
@@ -248,9 +249,9 @@ def reader(bundle: Path, people: People) -> User:
     return people.clinician()
 
 
-def assessed(actor: User, data: bytes) -> AssessedImage:
-    """An image that was read by the installed model."""
-    case = clinic.send(actor, pictures=[data])
+def assessed(actor: User, data: bytes, **known: Any) -> AssessedImage:
+    """An image that was read by the installed model, with what is known of the patient."""
+    case = clinic.send(actor, pictures=[data], **known)
     jobs.assess.run()
     return reading_of(case).images[0]
 
@@ -276,19 +277,34 @@ def test_a_map_is_made_and_stored(reader: User) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_image_alone_is_read_by_the_other_model(reader: User) -> None:
-    read = assessed(reader, picture_bytes(seed=4))
-    services.request(actor=reader, read=read)
-    taken = claim()
-    other = ImageOnly("0.0.0", taken.bundle_sha256)
-    said = explaining._image_only(replace(taken, image_only=other))
-    assert said["version"] == "0.0.0"
-    assert said["probability"] == pytest.approx(read.probability, abs=2e-3)
-    assert said["names"] == [taken.finding]
-    assert said["abstained"] is False
+def test_the_image_alone_is_read_by_the_other_model(
+    bundle: Path, fusion: Path, people: People
+) -> None:
+    for path in (fusion, bundle):  # the first one serves
+        assert install.install(path)
+    actor = people.clinician()
+    read = assessed(actor, picture_bytes(seed=4), age_at_acquisition_years=61, sex=Sex.MALE)
+    assert read.assessment.model_version.version == "0.0.1"
+    (alone,) = db.session.query(ModelVersion).filter_by(version="0.0.0")
+    explanation = services.request(actor=actor, read=read)
+    taken = claim(lease_seconds=-1)
+    services.KIND.return_expired_leases()
+    no_pause()
+    jobs.explain.run()
+    assert reread(explanation).state is State.COMPLETED
+    assert set(explanation.metadata_effects) == {"age", "sex"}
+    predictor = predictors.get(alone.bundle_sha256)
+    (said,) = predictor.predict([open_image(read.image_sha256, predictor)])
+    assert explanation.image_only == {
+        "version": "0.0.0",
+        "probability": pytest.approx(said.probabilities[taken.finding]),
+        "names": [said.prediction],
+        "abstained": False,
+    }
+    assert explanation.image_only["probability"] != pytest.approx(read.probability, abs=0.01)
     gone = ImageOnly("0.0.0", "f" * 64)
     assert explaining._image_only(replace(taken, image_only=gone)) is None
-    assert explaining._image_only(taken) is None
+    assert explaining._image_only(replace(taken, image_only=None)) is None
 
 
 def test_what_goes_wrong_is_on_record(

@@ -18,17 +18,22 @@ from ml.preprocess import PreprocessSpec
 from ml.reading_task import Finding, ReadingTask
 
 
-def make_bundle(path: Path, *, seed: int = 0, size: int = 32) -> Path:
-    """Write a valid, untrained blood-cell bundle of the smallest network into ``path``.
+def make_bundle(path: Path, *, seed: int = 0, size: int = 32, fusion: bool = False) -> Path:
+    """Write a valid, untrained blood-cell bundle of the smallest network into ``path``, or of the
+    smallest that reads what is known of a patient as well.
 
     Its answers are arbitrary but steady, differ with ``seed``, and are never abstentions.
     """
     task = ReadingTask.named("blood-cell")
     spec = PreprocessSpec(native_short_side_px=size, size_px=size)
     torch.manual_seed(seed)
-    reader = build_network("plain-cnn", len(task.codes))
+    name, encoding = ("basic-cnn-fusion", "ham-19") if fusion else ("plain-cnn", "none")
+    asked = {"metadata_count": 19, "size_px": size} if fusion else {}
+    reader = build_network(name, len(task.codes), **asked)
     torch.nn.init.normal_(reader.head.weight, std=2.0)
-    facts, tensors = parts_of_bundle(reader, "plain-cnn", task, spec, version=f"0.0.{seed}")
+    facts, tensors = parts_of_bundle(
+        reader, name, task, spec, version=f"0.0.{seed}", encoding=encoding
+    )
     (path / "selftest").mkdir(parents=True)
     for index, code in enumerate(task.codes):
         (path / "selftest" / f"{code}.png").write_bytes(picture_bytes(seed=index))
