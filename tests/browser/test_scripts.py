@@ -639,6 +639,20 @@ def test_a_case_page_shows_the_answer_when_it_comes(ward: Ward, visit: Callable[
     expect(page.get_by_role("heading", name="Most likely")).to_contain_text("Grave", timeout=10_000)
     expect(page.locator("#live")).to_contain_text("Grave")
 
+    with ward.app.app_context(), transaction():
+        db.session.get_one(Site, ward.site_id).own_impression_first = True
+    page.goto(f"/cases/{ward.case()}")
+    asks_again = page.locator("#status[hx-get]")
+    expect(asks_again).to_have_count(1)
+    ward.read()
+    expect(asks_again).to_have_count(0, timeout=10_000)
+    page.wait_for_timeout(300)  # what is read out would be there by now
+    assert "Grave" not in page.locator("#live").inner_text()
+    expect(page.locator("#status")).not_to_contain_text("Grave")
+    page.get_by_label("Uncertain").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Most likely")).to_contain_text("Grave")
+
 
 def test_images_are_previewed_and_can_be_taken_off_again(visit: Callable[..., Page]) -> None:
     page = visit("/cases/new")

@@ -4,8 +4,10 @@ from typing import Any
 from flask import Flask
 
 from tests.conftest import Browser
+from webapp.accounts.models import Site
 from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import AssessedImage, Failure
+from webapp.cases.models import Case
 from webapp.db import db
 from webapp.explanations import services
 from webapp.explanations.models import Explanation
@@ -68,6 +70,19 @@ def test_that_it_could_not_be_made_is_said(
     assert "hx-trigger" not in text
     page = desk.get(f"/cases/{read.assessment.case_id}").get_data(as_text=True)
     assert f'value="{read.finding_id}" selected' in page  # it is offered again
+
+
+def test_before_an_own_impression_it_is_not_there(
+    app: Flask, desk: Browser, case: Case, explain: Explain
+) -> None:
+    at = path(explain())
+    with app.app_context():
+        db.session.get_one(Site, case.site_id).own_impression_first = True
+        db.session.commit()
+    assert desk.get(at).status_code == 404
+    sent = desk.post(f"/cases/{case.id}/impression", {"impression": "uncertain"})
+    assert sent.status_code == 303
+    assert desk.get(at).status_code == 200
 
 
 def test_it_leaves_no_record(

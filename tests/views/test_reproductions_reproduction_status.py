@@ -8,9 +8,10 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser
-from webapp.accounts.models import User
+from webapp.accounts.models import Site, User
 from webapp.assessments.leases import FailedAttempt
 from webapp.assessments.models import AssessedImage, Failure
+from webapp.cases.models import Case
 from webapp.db import db
 from webapp.registry.models import ModelVersion
 from webapp.reproductions import services
@@ -73,6 +74,18 @@ def test_a_missing_bundle_is_said_plainly(
     assert "could not be read again" in said
     assert "The model's files are missing" in said
     assert "/srv" not in said
+
+
+def test_before_an_own_impression_it_is_not_there(
+    app: Flask, desk: Browser, case: Case, claim: services.Claim
+) -> None:
+    with app.app_context():
+        db.session.get_one(Site, case.site_id).own_impression_first = True
+        db.session.commit()
+    assert desk.get(PATH).status_code == 404
+    sent = desk.post(f"/cases/{case.id}/impression", {"impression": "uncertain"})
+    assert sent.status_code == 303
+    assert desk.get(PATH).status_code == 200
 
 
 def test_who_is_not_signed_in_is_told_and_not_redirected(

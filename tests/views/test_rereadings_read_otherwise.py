@@ -47,6 +47,7 @@ def test_it_lists_them_and_the_worklist_leads_there(
         db.session.get_one(Site, other.site_id).own_impression_first = True
         db.session.commit()
     assert "A-2" not in desk.get(PATH).text
+    assert PATH not in desk.get("/cases").text
 
 
 def test_others_may_not(office: Browser, nobody: Browser) -> None:
