@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from pypdf import PdfReader
+from sqlalchemy import select
 
+from ml import bundle as bundles
 from tests.demo import newest_bundle
 from tests.stack import Answer, Stack
-from webapp.assessments.models import State
+from webapp.assessments.models import Assessment, State
 from webapp.config import REPOSITORY
+from webapp.db import db
 from webapp.permissions import Role
 
 ANSWER_MS = 60_000
@@ -38,6 +41,10 @@ class Task:
     """What is chosen, likewise."""
     finding: str = ""
     """What the model says of it, by its code; empty where that is not settled beforehand."""
+
+    @property
+    def is_fed_metadata(self) -> bool:
+        return self.bundle == "dermoscopy-fusion"
 
     @property
     def folder(self) -> Path:
@@ -107,6 +114,7 @@ def test_from_the_upload_to_the_signed_report_and_back_from_the_history(
         re.compile("^(Most likely|Stands out most|No answer)"), timeout=ANSWER_MS
     )
     answer = house.answer(int(page.url.rpartition("/")[2]))
+    expect_what_was_fed(page, task, house)
     decided = sign(page, task, answer)
     expect(page.locator("#decision-panel")).to_contain_text("Version 1, signed by ")
     expect(page.locator("#decision-panel")).to_contain_text(decided)
@@ -142,6 +150,36 @@ def send(page: Page, task: Task, identifier: str, picture: Path) -> None:
     for label, choice in task.choices.items():
         page.get_by_label(label, exact=True).select_option(label=choice)
     page.get_by_role("button", name="Send case").click()
+
+
+def expect_what_was_fed(page: Page, task: Task, house: Stack) -> None:
+    """It is kept as the network received it, with what received it, and the page says it."""
+    case_id = int(page.url.rpartition("/")[2])
+    with house.rows():
+        read = db.session.scalars(select(Assessment).where(Assessment.case_id == case_id)).one()
+        encoded, raw = read.metadata_encoded or {}, read.metadata_fed["raw"]
+        bundle_sha256 = read.model_version.bundle_sha256
+        told = [str(read.engine), str(read.code_version), read.input_sha256, bundle_sha256]
+    assert bundle_sha256 == bundles.load(task.folder).sha256
+    assert encoded["encoding_version"] == task.manifest["metadata"]["encoding_version"]
+    assert len(encoded["vector"]) == len(encoded["units"])
+    if task.is_fed_metadata:
+        assert encoded["raw"] == raw
+        assert encoded["missing"] == []
+        ticked = [
+            unit
+            for unit, value in zip(encoded["units"], encoded["vector"], strict=True)
+            if value == 1
+        ]
+        assert {"sex is male", "localization is back"} <= set(ticked)
+        told += ["As the network received it:", '"sex is male"', *map(str, raw.values())]
+    else:
+        assert encoded["vector"] == []
+        told += ["This model reads the image alone"]
+    told += ["Submitted by", "Scheduled", "Taken up by the model", "of computing"]
+    said = " ".join(page.locator("main").text_content().split())
+    for words in told:
+        assert words in said, words
 
 
 def sign(page: Page, task: Task, answer: Answer) -> str:

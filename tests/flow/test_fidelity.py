@@ -21,6 +21,7 @@ FORMATS: dict[str, dict[str, object]] = {
     "WEBP": {"quality": 85},
     "BMP": {},
     "TIFF": {"compression": "tiff_lzw"},
+    "HEIF": {"quality": 85},  # what phones send
 }
 
 

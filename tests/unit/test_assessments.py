@@ -773,6 +773,7 @@ FORBIDDEN_CHANGES: list[tuple[type, dict[str, Any]]] = [
     (Image, {"sha256": "f" * 64}),
     (Image, {"original_sha256": "f" * 64}),
     (Prediction, {"probability": 0.5}),
+    (ModelVersion, {"bundle_sha256": "f" * 64}),
 ]
 
 

@@ -93,6 +93,18 @@ def test_a_case_is_filed_and_shown(app: Flask, desk: Browser, filled: dict[str, 
     assert desk.get(answer.location).status_code == 200
 
 
+def test_what_was_left_out_of_an_image_is_kept_and_said(
+    app: Flask, desk: Browser, filled: dict[str, Any]
+) -> None:
+    movie = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(range(1, 200))
+    answer = send(desk, filled, (clinic.picture(form="JPEG") + movie, "motion.jpg"))
+    with app.app_context():
+        image = db.session.scalars(sa.select(Image)).one()
+        assert image.notices == [imaging.Notice.VIDEO_REMOVED]
+    page = desk.get(answer.location).text
+    assert "The file held a short video beside the picture; it was removed." in page
+
+
 def test_a_script_is_told_where_the_case_is(desk: Browser, filled: dict[str, Any]) -> None:
     fields = filled | {"images": (io.BytesIO(clinic.picture()), "a.png")}
     answer = desk.post("/cases/new", fields, headers={"X-Requested-With": "XMLHttpRequest"})

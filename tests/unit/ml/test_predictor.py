@@ -227,6 +227,16 @@ def test_the_publishers_size_changes_no_answer(shipped: Predictor, blood: Manife
     assert np.mean(same) >= 0.98
 
 
+def test_the_publishers_size_changes_no_answer_of_a_shipped_sample(shipped: Predictor) -> None:
+    """As above, on what every clone has."""
+    paths = [shipped.bundle.path / case["file"] for case in shipped.bundle.facts["self_test"]]
+    images = [Image.open(path).convert("RGB") for path in paths]
+    enlarged = [image.resize((360, 363), Image.Resampling.BICUBIC) for image in images]
+    assert {image.size for image in images}.isdisjoint({(360, 363)})
+    before, after = shipped.predict(images), shipped.predict(enlarged)
+    assert [one.prediction for one in before] == [one.prediction for one in after]
+
+
 def test_storing_as_jpeg_changes_little(shipped: Predictor) -> None:
     """Quality 95 without subsampling, as uploads are stored, moves no probability by 0.02."""
     for case in shipped.bundle.facts["self_test"]:
