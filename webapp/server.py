@@ -1,11 +1,16 @@
 """What gunicorn is told (`gunicorn --config python:webapp.server wsgi:app`)."""
 
-from webapp.config import Settings
+import sys
+
+from webapp.config import InvalidSettings, Settings
 from webapp.core import create_core
 from webapp.db import db
 from webapp.launch import refuse_one_time_passwords
 
-_settings = Settings.from_environment()
+try:
+    _settings = Settings.from_environment()
+except InvalidSettings as error:
+    sys.exit(str(error))
 
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 bind = f"{_host}:{_settings.port}"

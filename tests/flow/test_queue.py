@@ -218,7 +218,7 @@ def test_the_same_house_on_postgresql(bundle: Path, empty_postgresql_url: str) -
             assert db.session.scalar(select(func.count()).select_from(Prediction)) == 8 * 8
 
 
-@pytest.mark.parametrize("name", ["broker", "worker", "sweeper"])
+@pytest.mark.parametrize("name", ["web", "broker", "worker", "sweeper"])
 def test_a_process_says_which_setting_it_cannot_use(name: str) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", procfile()[name]],
