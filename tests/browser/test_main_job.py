@@ -3,11 +3,15 @@
 import datetime as dt
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
+from tests import demo
 from tests.browser.person import (
     ANSWER_MS,
     changed_copy,
@@ -145,6 +149,18 @@ def test_a_note_survives_signing_in_again(sign_in: Callable[..., Page], house: S
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_label("Note")).to_have_value("Blasts? Please look again.")
+
+
+def test_the_demonstration_without_a_browser_says_whether_all_is_right(
+    house: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "Stack", lambda bundle: nullcontext(house))
+    assert demo.main() == 0
+    assert capsys.readouterr().out.count(": completed after ") == 8
+
+    wait_for = house.wait_for
+    monkeypatch.setattr(house, "wait_for", lambda case: replace(wait_for(case), finding=None))
+    assert demo.main() == 1
 
 
 def test_a_real_answer_is_accessible_and_fits_the_screen(

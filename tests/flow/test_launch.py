@@ -18,6 +18,7 @@ import requests
 from tests import made
 from tests.stack import Client, free_port, wait_until
 from webapp.config import REPOSITORY
+from webapp.launch import PROCESSES
 
 PASSWORD = re.compile(r"one-time password of (\w+) +(\S+)")
 START_SECONDS = 180
@@ -119,7 +120,8 @@ def test_it_starts_from_nothing_and_again_and_ends_at_ctrl_c(
 
     nowhere = {"BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
     with launched(environment | nowhere, tmp_path / "second") as second:
-        second.wait_for("web.1 started")
+        for name in PROCESSES:
+            second.wait_for(f"{name}.1 started")
         assert f"Firstlook: {second.url}" in second.said
         assert not PASSWORD.search(second.said)
         assert "broker.1" not in second.said
