@@ -35,6 +35,24 @@ def test_ctrl_c_is_a_good_end(tmp_path: Path, number: signal.Signals, status: in
     assert manager.returncode == status
 
 
+def test_it_can_be_ended_before_all_have_started() -> None:
+    program = """
+import sys
+from honcho.printer import Printer
+from webapp.processes import Manager
+manager = Manager(Printer(sys.stdout))
+manager.add_process("sleeper", "echo $$; exec sleep 60")
+manager.terminate()
+manager.loop()
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "sending SIGTERM to sleeper" in done.stdout
+    assert "sleeper stopped" in done.stdout
+
+
 def test_who_starts_it_twice_is_told_where_it_serves_and_how_to_stop_it(
     instance: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
