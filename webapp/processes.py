@@ -1,4 +1,4 @@
-"""The process manager, as honcho has it, but that Ctrl-C, at any time, is a good end and no error."""
+"""The process manager, as honcho has it, but that Ctrl-C is at any time a good end."""
 
 import signal
 import sys
