@@ -138,15 +138,17 @@ def read(
     abstained: bool | Sequence[bool] = False,
     reasons: Sequence[str] = (),
     encoded: Mapping[str, Any] | None = None,
+    of_last: Mapping[str, Any] | None = None,
     **said: Any,
 ) -> Assessment:
     """Have a case read: this finding with a probability of 0.9 in each image, or that of each.
     `reasons` says why it abstained on each, and is empty text where it did not; `encoded` is what
     is known of the patient as the network received it; `said` is what else an `ImageResult` says,
-    for each."""
+    for each, and `of_last` for the last one alone."""
     claim = _claim(case)
     whole = result(claim, finding, abstained, reasons)
-    images = tuple(replace(image, **said) for image in whole.images)
+    *others, last = (replace(image, **said) for image in whole.images)
+    images = (*others, replace(last, **of_last or {}))
     whole = replace(whole, images=images, metadata_encoded=encoded or whole.metadata_encoded)
     assert assessments.complete(claim=claim, result=whole)
     return _current(case)

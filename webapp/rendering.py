@@ -194,6 +194,11 @@ def _in_utc(at: dt.datetime) -> str:
     return at.astimezone(dt.UTC).isoformat(timespec="seconds")
 
 
+def also_over_mark(finding: str, probability: float) -> str:
+    """What an answer is not told without: a more severe finding, by its name."""
+    return f"{gettext('Also over its mark:')} {translated(finding)} {percent(probability)}"
+
+
 def percent(probability: float) -> str:
     """A probability in whole per cent; never rounded to certainty in either direction."""
     if 0.995 <= probability < 1:

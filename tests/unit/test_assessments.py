@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -470,6 +471,51 @@ def test_the_answer_for_a_case(
     assert reread(assessment).state is state
     assert assessment.finding.code == finding
     assert [image.abstention_reason for image in assessment.images] == [i.reason for i in images]
+
+
+ONLY_GRAVE, BOTH = ("calm", "grave"), ("calm", "watch", "grave")
+
+
+@pytest.mark.parametrize(
+    ("images", "answer", "also"),
+    [
+        ([("calm", 0.7, None, ONLY_GRAVE)], "calm", ("grave", 0.15)),
+        ([("calm", 0.6, None, BOTH)], "calm", ("grave", 0.2)),
+        ([("watch", 0.7, None, BOTH)], "watch", ("grave", 0.15)),
+        ([("grave", 0.7, None, BOTH)], "grave", None),
+        ([("calm", 0.7, None, ("calm",))], "calm", None),
+        ([("calm", 0.7, "ambiguous", ONLY_GRAVE)], "calm", None),
+        ([("watch", 0.9, None, ()), ("calm", 0.6, None, ONLY_GRAVE)], "watch", ("grave", 0.2)),
+        ([("watch", 0.9, None, ()), ("calm", 0.6, "blurred", ONLY_GRAVE)], "watch", None),
+        ([("calm", 0.8, None, BOTH), ("calm", 0.6, None, BOTH)], "calm", ("grave", 0.2)),
+    ],
+    ids=[
+        "over its mark",
+        "the most severe of two",
+        "beside the less severe of two",
+        "what is less severe is not told",
+        "not over its mark",
+        "abstained",
+        "in another image",
+        "in an image without an answer",
+        "the highest of two images",
+    ],
+)
+def test_an_answer_is_not_told_without_what_is_worse_and_over_its_mark(
+    schedule: Schedule,
+    images: list[tuple[str, float, str | None, tuple[str, ...]]],
+    answer: str,
+    also: tuple[str, float] | None,
+) -> None:
+    assessment = schedule(image_sha256s=("a" * 64, "b" * 64)[: len(images)])
+    results = [
+        replace(said(name, probability, reason), supported=supported)
+        for name, probability, reason, supported in images
+    ]
+    assert services.complete(claim=claim_one(), result=result(*results))
+    assert reread(assessment).finding.code == answer
+    told = assessment.also
+    assert (told and (told.finding.code, round(told.probability, 3))) == also
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from webapp.reviews import services as reviews
 from webapp.reviews.models import Decision, ReportStatus
 from webapp.reviews.queries import basis
 from webapp.reviews.services import Verdict
+from webapp.triage import filters as filters_module
 from webapp.triage import queries, services
 from webapp.triage.filters import FEW_CASES, Filters, Scope, Sort, behind, matching_cases, part_of
 from webapp.triage.queries import Count
@@ -585,6 +586,31 @@ def test_what_was_found_and_decided_is_searched(
     assert listed(clinician, finding_id=grave, sort=Sort.DUE) == [answered.id]
 
 
+@pytest.mark.parametrize("few", [FEW_CASES, 0], ids=["few", "many"])
+def test_a_finding_over_its_mark_is_searched_where_the_answer_is_less_severe(
+    clinician: User, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("webapp.triage.filters.FEW_CASES", few)
+    beside, below, held, named = (clinic.send(clinician) for _ in range(4))
+    calm, watch, grave = (finding.id for finding in beside.reading_task.findings)
+    clinic.read(beside, "calm", supported=("calm", "grave"))
+    clinic.read(below, "calm")
+    clinic.read(held, "calm", abstained=True, supported=("calm", "grave"))
+    clinic.read(named, "grave", supported=("calm", "grave"))
+    for scope, sort in ((Scope.OPEN, Sort.DUE), (Scope.ALL, Sort.NEWEST)):
+        found = {"scope": scope, "sort": sort}
+        assert set(listed(clinician, finding_id=grave, **found)) == {beside.id, named.id}
+        assert set(listed(clinician, finding_id=calm, **found)) == {beside.id, below.id}
+        assert listed(clinician, finding_id=watch, **found) == []
+    rows = queries.rows(actor=clinician, case_ids=[beside.id, below.id, held.id, named.id])
+    told = [row.also and (row.also.finding.code, row.also.probability) for row in rows]
+    assert told == [("grave", 0.05), None, None, None]
+    db.session.expunge_all()
+    one = queries.readings(db.session.get_one(Case, beside.id))[0].also  # says the same
+    assert one is not None
+    assert (one.finding.code, one.probability) == told[0]
+
+
 def test_days_of_sending_are_searched(clinician: User) -> None:
     old, middle, new = (clinic.send(clinician) for _ in range(3))
     clinic.let_wait(old, dt.timedelta(days=9))
@@ -606,7 +632,7 @@ def test_days_of_sending_are_searched(clinician: User) -> None:
 
 def test_before_an_own_impression_no_search_tells_what_was_found(clinician: User) -> None:
     answered, held, failed = (clinic.send(clinician) for _ in range(3))
-    clinic.read(answered, "grave")
+    clinic.read(answered, "calm", supported=("grave",))
     clinic.read(held, "grave", abstained=True)
     clinic.fail(failed)
     grave = answered.reading_task.findings[-1].id
@@ -731,9 +757,11 @@ def test_a_longer_worklist_takes_no_more_statements(
             assert row.case.patient.identifier
             assert row.case.reading_task.name
             assert row.assessment.finding is None or row.assessment.finding.name
+            assert row.also is not None
+            assert row.also.finding.name
 
     for _ in range(8):
-        clinic.read(clinic.send(clinician))
+        clinic.read(clinic.send(clinician), supported=("grave",))
     short = clinic.count_statements(lambda: show(1))
     assert clinic.count_statements(lambda: show(8)) == short
 
@@ -805,6 +833,23 @@ def test_an_index_counts_what_waits(clinician: User) -> None:
     steps = plan_of(queries._count(waiting))
     assert [step for step in steps if "ix_assessments_by_priority" in step]
     assert not [step for step in steps if re.search("Seq Scan|SCAN (assessments|cases)", step)]
+
+
+def test_an_index_finds_the_few_that_have_a_finding_over_their_mark(
+    clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of a database of a hundred thousand cases, which has no statistics on SQLite."""
+    finding = clinic.send(clinician).reading_task.findings[-1]
+    asked: list[str] = []
+
+    def look(way: sa.Select[int]) -> Any:
+        asked.append(" ".join(plan_of(way)))
+        return []
+
+    monkeypatch.setattr(filters_module, "_is_among", lambda _id, ways, **_: [*map(look, ways)])
+    filters_module._names(finding.id, Case.id)
+    assert "ix_predictions_over_mark" in asked[1]
+    assert not re.search("(Seq Scan on|SCAN) (predictions|assessed_images|assessments)", asked[1])
 
 
 def plan(actor: User, filters: Filters) -> list[str]:

@@ -43,6 +43,8 @@ def test_it_tells_what_the_model_says_and_how_it_came_about(
         "urgency": "stat",
         "recommendation": "Look.",
         "probability": 0.9,
+        "also_finding": None,
+        "also_probability": None,
     }
     (image,) = told["images"]
     said = {prediction["finding"]: prediction["probability"] for prediction in image["predictions"]}
@@ -50,6 +52,19 @@ def test_it_tells_what_the_model_says_and_how_it_came_about(
     assert (told["model"]["licence"], told["model"]["engine"]) == ("CC0-1.0", "test")
     assert told["review"] is None
     assert "never makes one" in told["disclaimer"]
+
+
+def test_it_tells_what_is_worse_than_the_answer_and_over_its_mark(
+    app: Flask, program: Program, case: Case, path: str
+) -> None:
+    with app.app_context():
+        clinic.read(case, "calm", supported=("calm", "grave"))
+    told = program.get(path).json["answer"]
+    assert (told["finding"], told["also_finding"], told["also_probability"]) == (
+        "calm",
+        "grave",
+        0.05,
+    )
 
 
 def test_what_stays_possible_is_told_with_how_often_that_holds(

@@ -67,16 +67,26 @@ def test_a_finding_that_the_model_held_back_is_not_told(
     assert (row["state"], row["finding"], row["probability"]) == ("abstained", None, None)
 
 
+def test_it_tells_what_is_worse_than_the_answer_and_over_its_mark(
+    app: Flask, program: Program, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "calm", supported=("calm", "grave"))
+    (row,) = program.get(f"{PATH}?finding=test-task/grave").json["cases"]
+    assert (row["finding"], row["also_finding"], row["also_probability"]) == ("calm", "grave", 0.05)
+
+
 def test_before_an_own_impression_it_tells_no_answer(
     app: Flask, program: Program, case: Case
 ) -> None:
     with app.app_context():
-        clinic.read(case, "grave")
+        clinic.read(case, "calm", supported=("grave",))
         db.session.get_one(Site, case.site_id).own_impression_first = True
         db.session.commit()
     (row,) = program.get(PATH).json["cases"]
     assert (row["state"], row["own_impression_first"]) == ("ready", True)
     assert (row["finding"], row["probability"], row["report_status"]) == (None, None, None)
+    assert (row["also_finding"], row["also_probability"]) == (None, None)
     assert row["priority"] == "stat"
 
 

@@ -49,6 +49,16 @@ def test_it_is_one_page_with_image_answer_and_provenance(
         assert said in words, said
 
 
+def test_it_tells_what_is_worse_than_the_answer_and_over_its_mark(
+    app: Flask, desk: Browser, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "calm", supported=("calm", "grave"))
+    assert "Calm, 90 % Also over its mark: Grave 5 %" in text_of(
+        desk.get(f"/cases/{case.id}/report.pdf")
+    )
+
+
 def test_it_says_why_the_model_gave_no_answer(app: Flask, desk: Browser, case: Case) -> None:
     with app.app_context():
         clinic.read(case, reasons=["blurred"])

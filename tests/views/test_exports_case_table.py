@@ -37,14 +37,30 @@ def test_it_has_the_cases_of_the_list(
     assert (waiting["case"], waiting["finding"]) == (str(other.id), "")
 
 
+def test_it_tells_what_is_worse_than_the_answer_and_over_its_mark(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "calm", supported=("calm", "grave"))
+        clinic.read(clinic.send(clinician), "calm")
+    also, nothing = rows_of(desk.get("/cases.csv"))
+    assert (also["finding"], also["also_finding"], also["also_probability"]) == (
+        "calm",
+        "grave",
+        "0.0500",
+    )
+    assert (nothing["also_finding"], nothing["also_probability"]) == ("", "")
+
+
 def test_before_an_own_impression_it_tells_no_answer(app: Flask, desk: Browser, case: Case) -> None:
     with app.app_context():
-        clinic.read(case, reasons=["blurred"])
+        clinic.read(case, supported=("grave",))
         db.session.get_one(Site, case.site_id).own_impression_first = True
         db.session.commit()
     (row,) = rows_of(desk.get("/cases.csv"))
     assert (row["state"], row["finding"], row["probability"]) == ("ready", "", "")
-    assert row["priority"] == "urgent"
+    assert (row["also_finding"], row["also_probability"]) == ("", "")
+    assert row["priority"] == "stat"
 
 
 def test_it_is_filtered_as_the_list_is(app: Flask, desk: Browser, clinician: User) -> None:

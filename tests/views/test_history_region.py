@@ -41,6 +41,23 @@ def compared(page: str) -> list[int]:
     return [int(number) for number in re.findall(r'<img src="/images/(\d+)"', page)]
 
 
+def test_what_is_worse_than_an_answer_and_over_its_mark_stands_beside_it(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        task_id = clinic.serve("dermoscopy").reading_task_id
+        case = clinic.send(clinician, region="scalp", reading_task_id=task_id)
+        clinic.read(case, "calm", supported=("calm", "grave"))
+        region_id = case.images[0].region_id
+        harmless = clinic.send(clinician, region="scalp", reading_task_id=task_id)
+        clinic.read(harmless, "calm", supported=("calm",))
+        other_id = harmless.images[0].region_id
+    assert "Also over its mark:" not in desk.get(f"/regions/{other_id}").text
+    page = desk.get(f"/regions/{region_id}")
+    words = " ".join(re.sub("<[^>]+>", " ", page.text).split())
+    assert words.count("Calm 90\N{NO-BREAK SPACE}% Also over its mark: Grave 5") == 3
+
+
 def test_it_shows_the_last_two_side_by_side_and_the_trend(desk: Browser, cases: list[Case]) -> None:
     page = shown(desk, cases[0])
     assert "<h1>left forearm A</h1>" in page

@@ -373,6 +373,23 @@ def test_findings_over_their_mark_are_named_beside_the_answer(
     assert "Most likely:" in page
 
 
+def test_a_worse_finding_over_its_mark_in_another_image_is_said_with_the_answer(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        case = clinic.send(clinician, pictures=[clinic.picture() for _ in range(2)])
+        of_last = {
+            "prediction": "calm",
+            "probabilities": {"calm": 0.6, "watch": 0.1, "grave": 0.3},
+            "supported": ("grave",),
+        }
+        clinic.read(case, "watch", of_last=of_last)
+    page = re.sub("<[^>]+>", " ", desk.get(f"/cases/{case.id}").text)
+    words = " ".join(page.replace("\N{NO-BREAK SPACE}", " ").split())
+    verdict = words[words.index("Most serious of the 2 images: Image 1 of 2: Watch") :]
+    assert "Image 2 of 2: Also over its mark: Grave 30 %" in verdict
+
+
 @pytest.mark.parametrize(
     ("read", "words"),
     [

@@ -11,7 +11,7 @@ from flask import Flask
 
 from tests import clinic
 from tests.conftest import Browser, People
-from webapp.accounts.models import User
+from webapp.accounts.models import Site, User
 from webapp.assessments import services as assessments
 from webapp.cases.models import Case
 from webapp.catalogue.models import Priority
@@ -335,6 +335,37 @@ def test_what_is_decided_waits_no_longer(
     with app.app_context():
         counts = queries.counts_by_priority(actor=db.session.get_one(User, clinician.id))
     assert sum(count.number for count in counts.values()) == 2
+
+
+def test_a_finding_over_its_mark_that_is_worse_than_the_answer_stands_beside_it(
+    app: Flask, desk: Browser, clinician: User, case: Case
+) -> None:
+    with app.app_context():
+        clinic.read(case, "calm", supported=("calm", "grave"))
+        harmless = clinic.send(clinician, identifier="B-2")
+        clinic.read(harmless, "grave", supported=("calm", "grave"))
+    pages = ["/cases", f"/cases/rows?ids={case.id}", f"/patients/{case.patient_id}"]
+    pages += [f"/cases/{case.id}", f"/cases/{case.id}/status"]
+    for page in pages:
+        words = in_words(desk.get(page).text)
+        assert "Also over its mark: Grave" in words, page
+        assert words.count("Calm 90 % Also over its mark: Grave 5 %") == (page in pages[:3]), page
+    announced = "Calm, 90\N{NO-BREAK SPACE}%. Also over its mark: Grave, 5\N{NO-BREAK SPACE}%"
+    assert f'data-announce="{announced}"' in desk.get(f"/cases/{case.id}/status").text
+    assert "Also over its mark" not in in_words(desk.get(f"/patients/{harmless.patient_id}").text)
+    with app.app_context():
+        db.session.get_one(Site, case.site_id).own_impression_first = True
+        db.session.commit()
+    for page in pages:
+        words = in_words(desk.get(page).text)
+        assert "over its mark" not in words, page
+        assert "Grave" not in words.replace("Grave </option>", ""), page
+
+
+def in_words(page: str) -> str:
+    """What a page says, but for what is to be chosen on it."""
+    said = re.sub(r"<select.*?</select>|<fieldset.*?</fieldset>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub("<[^>]+>", " ", said).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
 def test_before_an_own_impression_no_state_tells_how_a_reading_ended(

@@ -83,7 +83,8 @@ class CaseQuery(Input):
     reading_task: Annotated[str, Field(max_length=60)] = ""
     """Its code, such as `blood-cell`."""
     finding: Annotated[str, Field(max_length=121)] = ""
-    """Named by the model or by the decision: the codes, such as `blood-cell/basophil`."""
+    """Named by the model or by the decision, or over its mark and more severe than what the model
+    names: the codes, such as `blood-cell/basophil`."""
     status: ReportStatus | Unsaid = None
     reviewer: Annotated[str, Field(max_length=80)] = ""
     """The user name of who signed the decision that counts."""
@@ -183,6 +184,10 @@ class Case(Status):
     finding: str | None
     """The code of the model's answer; null where it gave none."""
     probability: float | None
+    also_finding: str | None
+    """The code of the most severe finding over its mark that is more severe than `finding`; null
+    where there is none."""
+    also_probability: float | None
     report_status: ReportStatus | None
     decision: Decision | None
     decided_finding: str | None
@@ -212,7 +217,7 @@ class CasePage(Output):
 
 
 class Answer(Output):
-    """What the model says of a case: the most severe finding of its images."""
+    """What the model says of a case: the most severe finding that it names in an image."""
 
     finding: str
     name: str
@@ -220,6 +225,10 @@ class Answer(Output):
     urgency: Priority
     recommendation: str
     probability: float
+    also_finding: str | None
+    """The code of the most severe finding over its mark that is more severe than `finding`; null
+    where there is none."""
+    also_probability: float | None
 
 
 class Prediction(Output):
@@ -368,6 +377,8 @@ def _answer(reading: Assessment) -> Answer | None:
         urgency=terms.urgency,
         recommendation=terms.recommendation,
         probability=reading.probability,
+        also_finding=reading.also.finding.code if reading.also else None,
+        also_probability=reading.also.probability if reading.also else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import enum
+from collections.abc import Iterable
 from typing import Any
 
 from flask_babel import lazy_gettext as _l
@@ -299,6 +300,14 @@ class Assessment(Leased, Base):
         return next((one.terms for one in said if one.finding_id == self.finding_id), None)
 
     @property
+    def also(self) -> "Prediction | None":
+        """What the answer is not told without: over its mark in an image with an answer, and more
+        severe than what is named; of several the most severe."""
+        if self.finding is None or self.state is not State.COMPLETED:
+            return None
+        return worst_over_mark(self.images, than=self.finding)
+
+    @property
     def marks(self) -> list[tuple[Finding, float]]:
         """From which probability on each finding counted as present, the least first; none until
         it has been read."""
@@ -370,7 +379,16 @@ class Prediction(Base):
     """The calibrated probability of one finding on one image."""
 
     __tablename__ = "predictions"
-    __table_args__ = (CheckConstraint("probability BETWEEN 0 AND 1", name="probability_range"),)
+    __table_args__ = (
+        CheckConstraint("probability BETWEEN 0 AND 1", name="probability_range"),
+        Index(
+            "ix_predictions_over_mark",
+            "finding_id",
+            "assessed_image_id",
+            sqlite_where=text("supported = 1"),
+            postgresql_where=text("supported"),
+        ),
+    )
 
     assessed_image_id: Mapped[int] = mapped_column(
         ForeignKey("assessed_images.id", ondelete="CASCADE"), primary_key=True
@@ -386,3 +404,16 @@ class Prediction(Base):
     finding: Mapped[Finding] = relationship()
     terms: Mapped[FindingTerms | None] = relationship()
     """What the finding meant when this was said."""
+
+
+def worst_over_mark(images: Iterable[AssessedImage], *, than: Finding) -> Prediction | None:
+    """The most severe finding over its mark in images with an answer, if it is more severe than the
+    other one."""
+    over = (
+        said
+        for image in images
+        if not image.abstained
+        for said in image.predictions
+        if said.supported and said.finding.severity > than.severity
+    )
+    return max(over, key=lambda said: (said.finding.severity, said.probability), default=None)

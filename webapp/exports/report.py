@@ -22,6 +22,7 @@ from webapp.rendering import (
     DISCLAIMER,
     abstention,
     abstention_advice,
+    also_over_mark,
     exact_moment,
     licence,
     percent,
@@ -112,6 +113,8 @@ class _Page(FPDF):
         if is_answered and finding and terms and assessment.probability is not None:
             said = f"{translated(finding.name)}, {percent(assessment.probability)}"
             self._words(said, 13, "B", lines=2)
+            if also := assessment.also:
+                self._words(also_over_mark(also.finding.name, also.probability), 10, "B")
             advice = translated(terms.recommendation)
             self._words(f"{sureness(assessment.probability)} {advice}", 10, lines=3)
             self._words(_probabilities(assessment), 8, grey=GREY, lines=3)

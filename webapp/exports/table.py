@@ -20,6 +20,8 @@ COLUMNS = (
     "state",
     "finding",
     "probability",
+    "also_finding",
+    "also_probability",
     "report_status",
     "decision",
     "decided_finding",
@@ -54,6 +56,7 @@ def facts(row: Row) -> dict[str, Any]:
     review = row.review if row.shows_answer else None
     is_answered = row.shows_answer and assessment.state is State.COMPLETED
     finding = assessment.finding if is_answered else None
+    also = row.also if is_answered else None
     return {
         "case": case.id,
         "patient": case.patient.identifier,
@@ -65,6 +68,8 @@ def facts(row: Row) -> dict[str, Any]:
         "state": row.told_state or "ready",
         "finding": finding.code if finding else None,
         "probability": assessment.probability if is_answered else None,
+        "also_finding": also.finding.code if also else None,
+        "also_probability": also.probability if also else None,
         "report_status": review.status if review else None,
         "decision": review.decision if review else None,
         "decided_finding": review.finding.code if review and review.finding else None,

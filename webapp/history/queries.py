@@ -9,7 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
 from webapp.accounts.models import User
-from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose
+from webapp.assessments.models import (
+    AssessedImage,
+    Assessment,
+    Prediction,
+    Purpose,
+    worst_over_mark,
+)
 from webapp.cases.models import Case, Image, Region
 from webapp.catalogue.models import Finding
 from webapp.db import db
@@ -59,6 +65,12 @@ class Look:
             if read.image_id in image_ids and read.abstained is False
         ]
         return sorted(answered, key=_severity, reverse=True)
+
+    def also(self, reading: Assessment, images: Sequence[Image] | None = None) -> Prediction | None:
+        """What these answers are not told without, as `Assessment.also` says of all images."""
+        answers = self.answers(reading, images)
+        most_severe = answers[0].finding if answers else None
+        return most_severe and worst_over_mark(answers, than=most_severe)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from webapp.catalogue.models import Finding
 from webapp.catalogue.wording import translated
 from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission
-from webapp.rendering import percent
+from webapp.rendering import also_over_mark, percent
 from webapp.reviews import queries
 from webapp.reviews.models import (
     Decision,
@@ -426,8 +426,10 @@ def _answer_in_words(basis: Basis) -> str:
         return _("no model has read this case")
     if not basis.has_answer or assessment.finding is None or assessment.probability is None:
         return _("the model: %(state)s", state=assessment.state.label)
-    return _(
+    words = _(
         "the model: %(finding)s, %(probability)s",
         finding=translated(assessment.finding.name),
         probability=percent(assessment.probability),
     )
+    also = assessment.also
+    return f"{words} ({also_over_mark(also.finding.name, also.probability)})" if also else words

@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Select, bindparam, exists, false, func, se
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from webapp.accounts.models import User
-from webapp.assessments.models import Assessment, Purpose, State
+from webapp.assessments.models import AssessedImage, Assessment, Prediction, Purpose, State
 from webapp.cases.models import Case, Patient
 from webapp.cases.queries import visible_site_ids
-from webapp.catalogue.models import Priority
+from webapp.catalogue.models import Finding, Priority
 from webapp.db import db
 from webapp.reviews.models import ReportStatus, Review
 from webapp.reviews.queries import has_status, is_latest, is_told
@@ -75,7 +75,8 @@ class Filters:
     """How soon it must be looked at, as it is now: a finding may have raised it."""
     reading_task_id: int | None = None
     finding_id: int | None = None
-    """Named by the model's answer, or by the decision that counts."""
+    """Named by the model's answer, or over its mark and more severe than that, or named by the
+    decision that counts."""
     status: ReportStatus | None = None
     reviewer_id: int | None = None
     """Who signed the decision that counts."""
@@ -223,17 +224,49 @@ def _is_among(
     A few are looked up and listed. Many are met soon by going through the worklist, where looking
     all of them up and sorting them would take long.
     """
-    few = {one for way in ways for one in db.session.scalars(way.limit(FEW_CASES + 1))}
-    return case_id.in_(few) if len(few) <= FEW_CASES else otherwise
+    few: set[int] = set()
+    for way in ways:
+        few.update(db.session.scalars(way.limit(FEW_CASES + 1)))
+        if len(few) > FEW_CASES:
+            return otherwise
+    return case_id.in_(few)
 
 
 def _names(finding_id: int, case_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
-    """Cases of which the model or a decision says this."""
-    is_answer = (Assessment.finding_id == finding_id) & (Assessment.state == State.COMPLETED)
+    """Cases of which the model or a decision says this, or that have it over its mark beside a less
+    severe answer."""
+    is_completed = Assessment.state == State.COMPLETED
+    is_answer = (Assessment.finding_id == finding_id) & is_completed
     is_decision = Review.finding_id == finding_id
+    # The sum keeps SQLite from going through all readings that have a less severe answer.
+    is_less_severe = (Assessment.finding_id + 0).in_(_less_severe(finding_id)) & is_completed
+    is_over_mark = (Prediction.finding_id == finding_id) & Prediction.supported
     answered = select(Assessment.case_id).where(is_answer, is_current())
+    beside = (
+        select(Assessment.case_id)
+        .select_from(Prediction)
+        .join(AssessedImage, AssessedImage.id == Prediction.assessed_image_id)
+        .join(AssessedImage.assessment)
+        .where(is_over_mark, ~AssessedImage.abstained, is_less_severe, is_current())
+    )
     decided = select(Review.case_id).where(is_decision, is_latest())
-    return _is_among(case_id, [answered, decided], otherwise=is_answer | _has_decision(is_decision))
+    has_over_mark = exists().where(Prediction.assessed_image_id == AssessedImage.id, is_over_mark)
+    has_beside = is_less_severe & exists().where(
+        AssessedImage.assessment_id == Assessment.id, ~AssessedImage.abstained, has_over_mark
+    )
+    otherwise = is_answer | has_beside | _has_decision(is_decision)
+    return _is_among(case_id, [answered, beside, decided], otherwise=otherwise)
+
+
+def _less_severe(finding_id: int) -> Sequence[int]:
+    """The findings of the same reading task that are."""
+    sought = aliased(Finding)
+    is_less = (Finding.reading_task_id == sought.reading_task_id) & (
+        Finding.severity < sought.severity
+    )
+    return db.session.scalars(
+        select(Finding.id).join(sought, is_less).where(sought.id == finding_id)
+    ).all()
 
 
 def _is_decided(

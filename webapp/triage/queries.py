@@ -50,6 +50,8 @@ class Row:
     """Images of it that the model gave no answer for."""
     sign: Sign | None
     """What makes it as urgent as it is; None where that is not a finding."""
+    also: Sign | None
+    """What its answer is not told without, as `Assessment.also` says."""
     review: Review | None
     """The decision that counts; None where nobody has signed."""
     shows_answer: bool
@@ -279,7 +281,7 @@ def as_rows(*, actor: User, readings: Sequence[Assessment]) -> Sequence[Row]:
     """The rows of cases whose current assessments are at hand."""
     case_ids = [reading.case_id for reading in readings]
     unanswered = _unanswered_counts([reading.id for reading in readings])
-    signs = _signs(readings)
+    said = _said(readings)
     reviews = latest_reviews(case_ids)
     shown = may_see_answer(actor=actor, case_ids=case_ids)
     return [
@@ -287,7 +289,8 @@ def as_rows(*, actor: User, readings: Sequence[Assessment]) -> Sequence[Row]:
             case=reading.case,
             assessment=reading,
             unanswered_count=unanswered.get(reading.id, 0),
-            sign=signs.get(reading.id),
+            sign=_sign(reading, said.get(reading.id, ())),
+            also=_also(reading, said.get(reading.id, ())),
             review=reviews.get(reading.case_id),
             shows_answer=reading.case_id in shown,
         )
@@ -295,11 +298,20 @@ def as_rows(*, actor: User, readings: Sequence[Assessment]) -> Sequence[Row]:
     ]
 
 
-def _signs(assessments: Collection[Assessment]) -> dict[int, Sign]:
-    """Of each assessment that findings have made urgent, the one that speaks most clearly."""
-    urgent = {reading.id: reading for reading in assessments if reading.priority_rank > 0}
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A finding of one image that is over its mark, or the answer."""
+
+    sign: Sign
+    is_over_mark: bool
+    urgency: Priority
+
+
+def _said(readings: Collection[Assessment]) -> dict[int, list[_Said]]:
+    """By the numbers of readings."""
+    by_id = {reading.id: reading for reading in readings}
     is_the_answer = (Prediction.finding_id == AssessedImage.finding_id) & ~AssessedImage.abstained
-    said = db.session.execute(
+    found = db.session.execute(
         select(
             AssessedImage.assessment_id,
             AssessedImage.abstained,
@@ -312,17 +324,33 @@ def _signs(assessments: Collection[Assessment]) -> dict[int, Sign]:
         .join(Prediction, Prediction.assessed_image_id == AssessedImage.id)
         .join(Prediction.terms)
         .join(Prediction.finding)
-        .where(AssessedImage.assessment_id.in_(urgent), Prediction.supported | is_the_answer)
+        .where(AssessedImage.assessment_id.in_(by_id), Prediction.supported | is_the_answer)
     )
-    signs: dict[int, list[Sign]] = {}
-    for assessment_id, abstained, probability, supported, urgency, mark, finding in said:
-        reading = urgent[assessment_id]
-        if urgency is reading.priority:
-            if mark is None:
-                mark = reading.model_version.facts.thresholds.get(finding.code)
-            sign = Sign(finding, probability, mark if supported else None, not abstained)
-            signs.setdefault(assessment_id, []).append(sign)
-    return {assessment_id: max(some, key=_clarity) for assessment_id, some in signs.items()}
+    said: dict[int, list[_Said]] = {}
+    for reading_id, abstained, probability, supported, urgency, mark, finding in found:
+        if mark is None:
+            mark = by_id[reading_id].model_version.facts.thresholds.get(finding.code)
+        sign = Sign(finding, probability, mark if supported else None, not abstained)
+        said.setdefault(reading_id, []).append(_Said(sign, supported, urgency))
+    return said
+
+
+def _sign(reading: Assessment, said: Sequence[_Said]) -> Sign | None:
+    """Where findings have made it urgent, the one that speaks most clearly."""
+    if reading.priority_rank == 0:
+        return None
+    signs = [one.sign for one in said if one.urgency is reading.priority]
+    return max(signs, key=_clarity, default=None)
+
+
+def _also(reading: Assessment, said: Sequence[_Said]) -> Sign | None:
+    """As `Assessment.also`, for a list."""
+    if reading.finding is None or reading.state is not State.COMPLETED:
+        return None
+    severity = reading.finding.severity
+    over = [one.sign for one in said if one.is_over_mark and one.sign.has_answer]
+    graver = [sign for sign in over if sign.finding.severity > severity]
+    return max(graver, key=lambda sign: (sign.finding.severity, sign.probability), default=None)
 
 
 def _clarity(sign: Sign) -> tuple[bool, bool, int, float]:
