@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,10 +8,14 @@ from flask import Flask
 from pypdf import PdfReader
 
 from tests import clinic
-from tests.conftest import Browser
+from tests.conftest import Browser, People
 from webapp.accounts.models import Site, User
 from webapp.cases.models import Case
+from webapp.catalogue.models import Malignancy
+from webapp.catalogue.queries import findings_by_code, latest_terms
+from webapp.catalogue.services import Meaning
 from webapp.db import db
+from webapp.guidance.services import change_finding
 
 
 def text_of(answer: Any) -> str:
@@ -57,6 +62,64 @@ def test_it_tells_what_is_worse_than_the_answer_and_over_its_mark(
     assert "Calm, 90 % Also over its mark: Grave 5 %" in text_of(
         desk.get(f"/cases/{case.id}/report.pdf")
     )
+
+
+@pytest.fixture
+def malignant(app: Flask, case: Case, people: People) -> None:
+    """The gravest finding is a malignant one from now on."""
+    with app.app_context():
+        terms = latest_terms(findings_by_code(case.reading_task_id)["grave"].id, None)
+        assert terms is not None
+        change_finding(
+            actor=people.administrator(),
+            finding=terms.finding,
+            site=None,
+            meaning=replace(Meaning.of(terms), malignancy=Malignancy.MALIGNANT),
+            reason="For tests.",
+            shown=1,
+        )
+
+
+@pytest.mark.parametrize(
+    ("finding", "abstained", "said", "unsaid"),
+    [
+        (
+            "grave",
+            [False, True, True],
+            [
+                "Grave, 90 % Malignant or premalignant",
+                "Images 2 and 3 have no answer: read them yourself.",
+            ],
+            [],
+        ),
+        (
+            "grave",
+            [False, False, True],
+            ["Malignant or premalignant Image 3 has no answer: read it yourself."],
+            [],
+        ),
+        ("calm", [False] * 3, ["Calm, 90 %"], ["Malignant", "Not a tumour", "read"]),
+    ],
+)
+def test_it_says_what_the_answer_means_and_which_images_have_none(
+    app: Flask,
+    desk: Browser,
+    clinician: User,
+    malignant: None,
+    finding: str,
+    abstained: list[bool],
+    said: list[str],
+    unsaid: list[str],
+) -> None:
+    with app.app_context():
+        several = clinic.send(clinician, pictures=[clinic.picture() for _ in range(3)])
+        clinic.read(several, finding, abstained=abstained)
+    words = text_of(desk.get(f"/cases/{several.id}/report.pdf")).replace("\N{NO-BREAK SPACE}", " ")
+    answer = words[words.index("WHAT THE MODEL SAID") : words.index("WHAT THE CLINICIAN DECIDED")]
+    for sentence in said:
+        assert sentence in answer
+    for word in unsaid:
+        assert word not in answer
 
 
 def test_it_says_why_the_model_gave_no_answer(app: Flask, desk: Browser, case: Case) -> None:

@@ -2,10 +2,11 @@
 
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from flask_babel import get_locale
+from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 from fpdf import FPDF
 from fpdf.enums import MethodReturnValue, XPos, YPos
@@ -16,6 +17,7 @@ from webapp.accounts.models import User
 from webapp.assessments.models import AssessedImage, Assessment, State
 from webapp.cases.models import Case, Particulars, Sex
 from webapp.cases.queries import particulars_at
+from webapp.catalogue.models import Malignancy
 from webapp.catalogue.wording import translated
 from webapp.db import now
 from webapp.rendering import (
@@ -24,6 +26,7 @@ from webapp.rendering import (
     abstention_advice,
     also_over_mark,
     exact_moment,
+    image_numbers,
     licence,
     percent,
     sureness,
@@ -115,6 +118,10 @@ class _Page(FPDF):
             self._words(said, 13, "B", lines=2)
             if also := assessment.also:
                 self._words(also_over_mark(also.finding.name, also.probability), 10, "B")
+            if terms.malignancy is not Malignancy.NONE:
+                self._words(str(terms.malignancy.label), 10, "B")
+            if unanswered := [image for image in assessment.images if image.abstained]:
+                self._words(_unanswered(unanswered), 10, "B", lines=2)
             advice = translated(terms.recommendation)
             self._words(f"{sureness(assessment.probability)} {advice}", 10, lines=3)
             self._words(_probabilities(assessment), 8, grey=GREY, lines=3)
@@ -232,6 +239,15 @@ def _particulars(case: Case, review: Review | None) -> list[tuple[str, str]]:
     if case.note:
         said.append((_("Note"), case.note))
     return said
+
+
+def _unanswered(images: Sequence[AssessedImage]) -> str:
+    return ngettext(
+        "Image %(numbers)s has no answer: read it yourself.",
+        "Images %(numbers)s have no answer: read them yourself.",
+        len(images),
+        numbers=image_numbers(image.position for image in images),
+    )
 
 
 def _probabilities(assessment: Assessment) -> str:
