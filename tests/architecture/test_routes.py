@@ -1,11 +1,16 @@
 """Every route names who may use it, and has a file of tests in which nobody signed in asks."""
 
 import ast
+import inspect
+import re
 from pathlib import Path
 
 from flask import Flask
 
+from webapp.config import REPOSITORY
 from webapp.permissions import Permission
+
+PACKAGE = REPOSITORY / "webapp"
 
 RULES = {"public", "signed_in", *Permission}
 VIEWS = Path(__file__).parents[1] / "views"
@@ -70,3 +75,31 @@ def fixtures_of(file: Path) -> set[str]:
         if isinstance(item, ast.FunctionDef) and item.name.startswith("test_")
         for argument in item.args.args
     }
+
+
+NOTHING_OF_ANYBODY = {"imports.example"}
+"""Downloads that hold nothing but what everybody may know."""
+
+
+def test_what_is_taken_out_is_put_on_record(app: Flask) -> None:
+    makers = {
+        name
+        for view in app.view_functions.values()
+        for name, one in inspect.getmembers(inspect.getmodule(inspect.unwrap(view)))
+        if inspect.isfunction(one) and "attachment" in inspect.getsource(one)
+    }
+    sources = {name: inspect.getsource(view) for name, view in app.view_functions.items()}
+    downloads = {
+        endpoint: source
+        for endpoint, source in sources.items()
+        if "attachment" in source or makers.intersection(re.findall(r"\w+(?=\()", source))
+    }
+    assert "exports.case_table" in downloads  # calls what makes it
+    unrecorded = {name for name, source in downloads.items() if "record_look(" not in source}
+    assert unrecorded == NOTHING_OF_ANYBODY
+
+
+def test_only_views_make_downloads() -> None:
+    """Where the test above looks for them."""
+    makers = [file for file in PACKAGE.rglob("*.py") if "attachment" in file.read_text()]
+    assert {file.name for file in makers} == {"views.py"}

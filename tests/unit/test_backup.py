@@ -228,4 +228,6 @@ def test_the_commands(core: Flask, file: Path, elsewhere: Flask) -> None:
     assert "not empty" in refused.output
     made = run(args=["backup", str(file.with_name("second.tar"))])
     assert "2 cases" in made.output
+    (event,) = clinic.recorded("backup.made")
+    assert event.detail["rows"] > 2
     assert file.with_name("second.tar").stat().st_mode & 0o777 == 0o600

@@ -106,6 +106,7 @@ ACTIONS = {
     "plan.changed": _l("Changed what a model has to show before it serves"),
     "comparison.requested": _l("Asked that a model be compared with the one that serves"),
     "comparison.completed": _l("A model was compared with the one that serves"),
+    "comparison.exported": _l("Took out what two models said of a locked test set"),
     "comparison.failed": _l("A model could not be compared with the one that serves"),
     "promotion.requested": _l("Asked that a model serve"),
     "promotion.approved": _l("Approved that a model serve"),

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, flash, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from webapp import storage
+from webapp import audit, storage
 from webapp.catalogue.models import ReadingTask
 from webapp.catalogue.queries import get_reading_task, reading_tasks
 from webapp.db import now
@@ -126,7 +126,9 @@ def predictions(comparison_id: int) -> ResponseReturnValue:
     comparison = queries.get_comparison(comparison_id)
     if comparison.predictions_sha256 is None:
         raise NotFound("predictions", comparison_id=comparison_id)
-    response = Response(storage.get(comparison.predictions_sha256), mimetype="text/csv")
+    content = storage.get(comparison.predictions_sha256)
+    audit.record_look(actor=signed_in_user(), action="comparison.exported", subject=comparison)
+    response = Response(content, mimetype="text/csv")
     name = f"comparison-{comparison.id}.csv"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Cache-Control"] = "no-store"
