@@ -30,6 +30,7 @@ def test_it_has_the_cases_of_the_worklist_in_its_order(
     assert "Set-Cookie" not in answer.headers
     page = answer.json
     assert [row["case"] for row in page.pop("cases")] == [other.id, case.id]
+    assert "supports a decision and never makes one" in page.pop("disclaimer")
     assert page == {"page": 1, "has_next": False, "total": 2, "total_is_capped": False}
     first, second = answer.json["cases"]
     assert (first["patient"], first["finding"], first["probability"]) == ("B-2", "grave", 0.9)

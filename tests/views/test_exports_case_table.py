@@ -35,6 +35,8 @@ def test_it_has_the_cases_of_the_list(
     assert (read["case"], read["patient"], read["finding"]) == (str(case.id), "A-1", "grave")
     assert (read["probability"], read["state"], read["decision"]) == ("0.9000", "completed", "")
     assert (waiting["case"], waiting["finding"]) == (str(other.id), "")
+    for row in (read, waiting):
+        assert "supports a decision and never makes one" in row["disclaimer"]
 
 
 def test_it_tells_what_is_worse_than_the_answer_and_over_its_mark(

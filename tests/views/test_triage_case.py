@@ -274,6 +274,21 @@ def test_the_disclaimer_is_there_once(app: Flask, desk: Browser, case: Case, is_
     assert page.count("supports a decision and never makes one") == 1
 
 
+def test_the_disclaimer_is_on_every_page_that_tells_answers(
+    app: Flask, desk: Browser, clinician: User
+) -> None:
+    with app.app_context():
+        task_id = clinic.serve("dermoscopy").reading_task_id
+        case = clinic.send(clinician, region="left forearm A", reading_task_id=task_id)
+        clinic.read(case, "grave")
+    pages = ("/cases", f"/patients/{case.patient_id}", f"/regions/{case.region_id}")
+    for page in (*pages, "/cases/read-otherwise"):
+        answer = desk.get(page)
+        assert answer.status_code == 200, page
+        assert answer.text.count("supports a decision and never makes one") == 1, page
+        assert page == "/cases/read-otherwise" or "Grave" in answer.text, page
+
+
 def test_an_age_that_follows_from_the_birth_year_is_said_to_be_about_right(
     app: Flask, desk: Browser, clinician: User
 ) -> None:

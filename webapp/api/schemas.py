@@ -204,6 +204,7 @@ class CasePage(Output):
     total: int
     """On all pages, counted no further than 1000."""
     total_is_capped: bool
+    disclaimer: str
 
     @classmethod
     def of(cls, page: Page) -> Self:
@@ -213,6 +214,7 @@ class CasePage(Output):
             has_next=page.has_next,
             total=page.total.number,
             total_is_capped=page.total.is_capped,
+            disclaimer=str(DISCLAIMER),
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from webapp.assessments.models import State
+from webapp.rendering import DISCLAIMER
 from webapp.triage.queries import Row
 
 COLUMNS = (
@@ -28,18 +29,21 @@ COLUMNS = (
     "reviewer",
     "signed_at",
     "demonstration",
+    "disclaimer",
 )
 RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet takes for a formula."""
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """One line a case, findings by their codes, times in UTC; a blank cell is what nobody said."""
+    """One line a case, findings by their codes, times in UTC; a blank cell is what nobody said. The
+    disclaimer is in each, since lines are taken apart."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS)
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: harmless(_cell(fact)) for name, fact in facts(row).items()})
+        told = facts(row) | {"disclaimer": DISCLAIMER}
+        writer.writerow({name: harmless(_cell(fact)) for name, fact in told.items()})
     return stream.getvalue()
 
 
