@@ -281,7 +281,8 @@ def test_the_disclaimer_is_on_every_page_that_tells_answers(
         task_id = clinic.serve("dermoscopy").reading_task_id
         case = clinic.send(clinician, region="left forearm A", reading_task_id=task_id)
         clinic.read(case, "grave")
-    pages = ("/cases", f"/patients/{case.patient_id}", f"/regions/{case.region_id}")
+        region_id = case.images[0].region_id
+    pages = ("/cases", f"/patients/{case.patient_id}", f"/regions/{region_id}")
     for page in (*pages, "/cases/read-otherwise"):
         answer = desk.get(page)
         assert answer.status_code == 200, page
@@ -401,7 +402,7 @@ def test_a_worse_finding_over_its_mark_in_another_image_is_said_with_the_answer(
         clinic.read(case, "watch", of_last=of_last)
     page = re.sub("<[^>]+>", " ", desk.get(f"/cases/{case.id}").text)
     words = " ".join(page.replace("\N{NO-BREAK SPACE}", " ").split())
-    verdict = words[words.index("Most serious of the 2 images: Image 1 of 2: Watch") :]
+    verdict = words[words.index("Most serious of the 2 images: Image 1 of 2 : Watch") :]
     assert "Image 2 of 2: Also over its mark: Grave 30 %" in verdict
 
 

@@ -70,7 +70,7 @@ class Look:
         """What these answers are not told without, as `Assessment.also` says of all images."""
         answers = self.answers(reading, images)
         most_severe = answers[0].finding if answers else None
-        return most_severe and worst_over_mark(answers, than=most_severe)
+        return worst_over_mark(answers, than=most_severe) if most_severe else None
 
 
 @dataclass(frozen=True, slots=True)
