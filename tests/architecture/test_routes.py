@@ -77,8 +77,8 @@ def fixtures_of(file: Path) -> set[str]:
     }
 
 
-NOTHING_OF_ANYBODY = {"imports.example"}
-"""Downloads that hold nothing but what everybody may know."""
+NOTHING_OF_ANYBODY = {"bundles.report_content", "imports.example"}
+"""Downloads of what every user may know: figures of a model, a table of nobody."""
 
 
 def test_what_is_taken_out_is_put_on_record(app: Flask) -> None:

@@ -1,6 +1,8 @@
 """GET /snapshots/<id>.json, and what the snapshot's page says of its base."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -23,7 +25,7 @@ def frozen(app: Flask, tmp_path: Path) -> tuple[int, str]:
 
 
 def test_it_names_the_base_by_its_content_and_counts_it(
-    office: Browser, frozen: tuple[int, str]
+    office: Browser, frozen: tuple[int, str], record: Callable[..., list[dict[str, Any]]]
 ) -> None:
     number, content_sha256 = frozen
     answer = office.get(f"/snapshots/{number}.json")
@@ -34,6 +36,7 @@ def test_it_names_the_base_by_its_content_and_counts_it(
     assert base["findings"] == {"calm": 4, "grave": 4}
     assert base["subgroups"] == {"sex": {"female": 8}, "age": {"30 to 44": 8}}
     assert said["own"]["images"] == 0
+    assert [event["subject"] for event in record("snapshot.exported")] == [("Snapshot", number)]
     page = office.get(f"/snapshots/{number}").text
     assert content_sha256 in page
     assert "Images of the base data set by finding" in page

@@ -136,7 +136,9 @@ def manifest(snapshot_id: int) -> ResponseReturnValue:
 @require(Permission.MANAGE_MODELS)
 def description(snapshot_id: int) -> ResponseReturnValue:
     """What a snapshot is made of: the base and the house's own by content hash, in counts."""
-    response = jsonify(document(queries.get_snapshot(snapshot_id)))
+    snapshot = queries.get_snapshot(snapshot_id)
+    audit.record_look(actor=signed_in_user(), action="snapshot.exported", subject=snapshot)
+    response = jsonify(document(snapshot))
     name = f"snapshot-{snapshot_id}.json"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
