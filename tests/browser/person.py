@@ -7,7 +7,7 @@ from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 ANSWER_MS = 30_000
 LOOKS = (("light", (1280, 900)), ("dark", (390, 844)))
@@ -22,6 +22,13 @@ OPEN = """() => {
 them is laid out anew."""
 RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 """All of axe's, and the one of WCAG 2.2 that it leaves out unless it is asked for."""
+MOST_STOPS = 100
+"""Of the Tab key on a page."""
+SHOWS_FOCUS = """element => [element, ...(element.labels ?? [])].some((one) => {
+  const style = getComputedStyle(one);
+  const outlined = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  return outlined || style.boxShadow !== "none";
+})"""
 _numbers = itertools.count(1)
 
 
@@ -69,6 +76,16 @@ def fill_sign_in(page: Page, username: str, password: str) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda url: "/sign-in" not in url)  # and is loaded: its scripts have run
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Go to something by the Tab key alone, and see that one is there."""
+    for _ in range(MOST_STOPS):
+        page.keyboard.press("Tab")
+        if target.evaluate("element => element === document.activeElement"):
+            assert target.evaluate(SHOWS_FOCUS), f"{target} does not show that it has the focus"
+            return
+    raise AssertionError(f"Tab does not lead to {target} on {page.url}")
 
 
 def faults(page: Page) -> Iterator[tuple[str, ...]]:

@@ -20,6 +20,7 @@ from tests.browser.person import (
     fill_sign_in,
     samples,
     send_case,
+    tab_to,
 )
 from tests.stack import PASSWORD, Stack
 from webapp.accounts import queries as accounts_queries
@@ -33,12 +34,32 @@ FOR_AXE = {"bypass_csp": True}  # it writes inline styles of its own
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
-def test_a_real_cell_is_named_and_found_again(
-    sign_in: Callable[..., Page], blood_cell_bundle: Path
+def test_a_real_cell_is_named_found_again_and_signed_by_keyboard_alone(
+    open_browser: Callable[..., Page], house: Stack, blood_cell_bundle: Path
 ) -> None:
-    page = sign_in()
+    page = open_browser()
+    keys = page.keyboard
+    page.goto("/sign-in")
+    tab_to(page, page.get_by_label("User name"))
+    keys.type(house.add_user(Role.CLINICIAN))
+    tab_to(page, page.get_by_label("Password"))
+    keys.type(PASSWORD)
+    keys.press("Enter")
+    page.wait_for_url("**/cases")
+
     finding, image = next(iter(samples(blood_cell_bundle).items()))
-    identifier = send_case(page, image)
+    identifier = "K-0001"
+    tab_to(page, page.get_by_role("link", name="New case").first)
+    keys.press("Enter")
+    page.wait_for_url("**/cases/new")
+    tab_to(page, page.locator("input[type=file]").first)
+    with page.expect_file_chooser() as chooser:
+        keys.press("Space")
+    chooser.value.set_files(image)
+    tab_to(page, page.get_by_label("Patient identifier"))
+    keys.type(identifier)
+    tab_to(page, page.get_by_role("button", name="Send case"))
+    keys.press("Enter")
     page.wait_for_url(CASE)
     expect_answer(page, finding)
     case_url = page.url
@@ -46,13 +67,24 @@ def test_a_real_cell_is_named_and_found_again(
         page.get_by_text("Firstlook supports a decision and never makes one").first
     ).to_be_visible()
 
-    page.goto("/cases")
-    page.get_by_label("Patient").first.fill(identifier)
-    page.get_by_role("button", name="Show").click()
-    page.get_by_role("link", name=identifier).first.click()
-    assert page.url == case_url
+    tab_to(page, page.get_by_role("link", name="Worklist").first)
+    keys.press("Enter")
+    page.wait_for_url("**/cases")
+    tab_to(page, page.get_by_label("Patient").first)
+    keys.type(identifier)
+    keys.press("Enter")
+    page.wait_for_url("**/cases?*")
+    tab_to(page, page.get_by_role("link", name=identifier).first)
+    keys.press("Enter")
+    page.wait_for_url(case_url)
     expect_answer(page, finding)
-    page.get_by_role("link", name=identifier).first.click()
+    tab_to(page, page.get_by_role("radio", name=f"Agree: {finding}"))
+    keys.press("Space")
+    tab_to(page, page.get_by_role("button", name="Sign", exact=True))
+    keys.press("Enter")
+    expect(page.locator("#decision-panel")).to_contain_text("Version 1, signed by ")
+    tab_to(page, page.get_by_role("link", name=identifier).first)
+    keys.press("Enter")
     page.wait_for_url("**/patients/*")
     expect(page.locator("main")).to_contain_text(finding)
 
@@ -173,4 +205,12 @@ def test_a_real_answer_is_accessible_and_fits_the_screen(
     page.reload()
     assert not list(faults(page))
     page.goto("/nowhere")
+    assert not list(faults(page))
+    page.goto("/cases/new")
+    page.get_by_role("button", name="Send case").click()
+    expect(page.get_by_text("This case was not sent yet")).to_be_visible()
+    assert not list(faults(page))
+    page.goto("/cases")
+    page.get_by_role("button", name="Keys", exact=True).click()
+    expect(page.get_by_role("dialog", name="Keys of the worklist")).to_be_visible()
     assert not list(faults(page))
