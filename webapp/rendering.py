@@ -196,7 +196,8 @@ def _in_utc(at: dt.datetime) -> str:
 
 def also_over_mark(finding: str, probability: float) -> str:
     """What an answer is not told without: a more severe finding, by its name."""
-    return f"{gettext('Also over its mark:')} {translated(finding)} {percent(probability)}"
+    lead = gettext("Also over its mark:")
+    return f"{lead} {translated(finding)} {percent(probability)}"
 
 
 def percent(probability: float) -> str:

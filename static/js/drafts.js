@@ -117,9 +117,16 @@ function showNotice(restored) {
   notice.hidden = false;
 }
 
+/** Who signs out does so in all tabs, and leaves nothing in any, until they are back. */
+const tabs = new BroadcastChannel("firstlook-signing-out");
+tabs.addEventListener("message", ({ data }) => {
+  if (data.user === user) isSigningOut = data.isSigningOut;
+});
+tabs.postMessage({ user, isSigningOut });
 for (const form of document.querySelectorAll("[data-sign-out]")) {
   form.addEventListener("submit", () => {
     isSigningOut = true;
+    tabs.postMessage({ user, isSigningOut });
   });
 }
 const drafts = takeDrafts();

@@ -461,6 +461,21 @@ def test_who_signs_out_leaves_no_note_behind(ward: Ward, visit: Callable[..., Pa
     assert "Forget" not in page.evaluate("JSON.stringify(sessionStorage)")
 
 
+def test_who_signs_out_in_another_tab_leaves_no_note_behind_either(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    page = visit("/cases/new")
+    page.get_by_label("Note").fill("Forget me")
+    other_tab = page.context.new_page()
+    other_tab.goto(f"{ward.url}/cases")
+    other_tab.locator("summary", has_text="User").click()
+    other_tab.get_by_role("button", name="Sign out").click()
+    other_tab.wait_for_url("**/sign-in")
+    page.evaluate(LOOK_AGAIN)
+    page.wait_for_url("**/sign-in?next=/cases/new")
+    assert "Forget" not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
 def test_a_form_of_the_session_before_is_filled_in_again_and_nothing_is_lost(
     ward: Ward, visit: Callable[..., Page]
 ) -> None:
@@ -802,7 +817,7 @@ def test_times_and_days_are_those_of_the_reader(ward: Ward, visit: Callable[...,
         db.session.commit()
         for case in cases:
             clinic.read(case)
-        region_id = cases[0].region_id
+        region_id = cases[0].images[0].region_id
     moment = "11 Jan 2026, 09:30:00 GMT+13"
 
     page = visit("/cases", timezone_id="Pacific/Auckland")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.orm.attributes import set_committed_value
 
 from tests import clinic, imports
 from tests.conftest import People
@@ -309,6 +310,17 @@ def test_pictures_of_a_cancelled_import_leave_the_store(core: Flask, clinician: 
     services.cancel(actor=clinician, subject=subject)
     assert set(storage.hashes()) == kept
     assert [row.import_id for row in db.session.scalars(sa.select(ImportRow))] == [waiting.id]
+
+
+@SQLITE
+def test_pictures_of_a_row_that_another_sweeper_has_checked_are_needed(
+    core: Flask, clinician: User
+) -> None:
+    (row,) = imports.checked(clinician, [{"file": "a.png", "identifier": "I-1"}]).rows
+    stored = row.blobs
+    set_committed_value(row, "images", None)  # as this session knew it before
+    assert len(stored) == 2
+    assert storage.named(stored) == stored
 
 
 @SQLITE

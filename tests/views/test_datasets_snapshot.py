@@ -3,8 +3,9 @@
 import pytest
 from flask import Flask
 
-from tests import clinic
+from tests import clinic, trainings
 from tests.conftest import Browser
+from webapp import storage
 from webapp.accounts.models import User
 from webapp.cases.models import Consent, Patient
 from webapp.cases.services import record_consent
@@ -60,6 +61,19 @@ def test_it_shows_what_it_holds_and_no_patient(
         record_consent(actor=actor, patient=patient, consent=withdrawn, shown=Consent.GIVEN)
     page = office.get(f"/snapshots/{number}").get_data(as_text=True)
     assert "1 patient, whom no training learns from any more" in page
+
+
+def test_it_is_shown_while_the_store_is_away(
+    app: Flask, clinician: User, office: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.app_context():
+        number = trainings.snapshot(note="N-2").id
+
+    def away(*_: object) -> bytes:
+        raise storage.Away("store")
+
+    monkeypatch.setattr(storage, "get", away)
+    assert "N-2" in office.get(f"/snapshots/{number}").get_data(as_text=True)
 
 
 @pytest.mark.parametrize("path", ["/snapshots/999999", "/snapshots/999999/manifest.csv"])

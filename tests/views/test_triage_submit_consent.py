@@ -47,6 +47,9 @@ def test_of_a_stale_page_both_versions_are_shown(
     form = answer.text.split(f'action="{path}"')[1].split("</form>")[0]
     assert 'name="shown" value="withdrawn"' in form
     assert re.findall(r'name="consent" value="(\w+)"', form) == ["given"]
+    correction = answer.text.split(f'action="/patients/{case.patient_id}"')[1].split("</form>")[0]
+    assert re.search(r'name="birth_year"[^>]* value="1980"', correction)
+    assert re.search(r'name="shown"[^>]* value="1980 unknown"', correction)
     assert desk.post(path, {"consent": "given", "shown": "withdrawn"}).status_code == 303
     assert [event["detail"]["consent"] for event in record("patient.consent_recorded")] == [
         "withdrawn",

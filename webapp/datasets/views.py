@@ -1,6 +1,8 @@
 """Pages of what can be learnt from: data sets, and snapshots of what was decided. Administrators
 see counts and hashes here, and no patient."""
 
+import logging
+
 from flask import Blueprint, Response, jsonify, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
@@ -11,12 +13,13 @@ from webapp.config import current_settings
 from webapp.datasets import queries, services
 from webapp.datasets.forms import MAX_TABLE_BYTES, DatasetForm, SnapshotForm
 from webapp.datasets.gathering import UNKNOWN, base_subgroups, document, subgroup_words
-from webapp.datasets.models import LabelSource, LeftOut, Problem, Side
+from webapp.datasets.models import LabelSource, LeftOut, Problem, Side, Snapshot
 from webapp.datasets.services import Upload
 from webapp.errors import Invalid
 from webapp.permissions import Permission, poll, require, signed_in_user, takes_archive
 from webapp.rendering import fragment
 
+log = logging.getLogger(__name__)
 blueprint = Blueprint("datasets", __name__)
 blueprint.add_app_template_filter(subgroup_words)
 
@@ -112,10 +115,19 @@ def snapshot(snapshot_id: int) -> ResponseReturnValue:
             for kind, groups in snapshot.counts["subgroups"].items()
             if groups.keys() - {UNKNOWN}
         },
-        base_subgroups=base_subgroups(snapshot.dataset) if snapshot.dataset else {},
+        base_subgroups=_base_subgroups(snapshot),
         left_out=queries.LEFT_OUT,
         withdrawn_count=len(queries.withdrawn_pseudonyms(snapshot)),
     )
+
+
+def _base_subgroups(snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    """Nothing while the store is away: the rest of the page is in the database."""
+    try:
+        return base_subgroups(snapshot.dataset) if snapshot.dataset else {}
+    except (storage.Away, storage.CorruptBlob):
+        log.warning("the base data set of snapshot %s cannot be read", snapshot.id, exc_info=True)
+        return {}
 
 
 @blueprint.get("/snapshots/<int:snapshot_id>/manifest.csv")

@@ -187,5 +187,6 @@ def blobs(images: Iterable[Mapping[str, Any]]) -> set[str]:
 def _to_be_filed(_sha256s: Collection[str]) -> Iterable[str]:
     """Pictures of rows that wait. Those of a row that is filed are its case's, and of one that is
     left out nobody needs them."""
-    waiting = select(ImportRow).where(ImportRow.state == RowState.READY)
-    return (sha256 for row in db.session.scalars(waiting) for sha256 in row.blobs)
+    # The column alone: a row that this session knows already may be another one by now.
+    waiting = select(ImportRow.images).where(ImportRow.state == RowState.READY)
+    return (sha256 for images in db.session.scalars(waiting) for sha256 in blobs(images or ()))

@@ -153,9 +153,10 @@ class CorrectionForm(PatientForm):
 
     shown = HiddenField()
 
-    def __init__(self, patient: Patient) -> None:
-        super().__init__(obj=patient)
-        if not self.is_submitted():
+    def __init__(self, patient: Patient, *, is_sent: bool = True) -> None:
+        """`is_sent` is false where what was sent is another form of the same page."""
+        super().__init__(obj=patient, **({} if is_sent else {"formdata": None}))
+        if not (is_sent and self.is_submitted()):
             self._show(Particulars.of(patient))
 
     def validate_shown(self, field: Field) -> None:

@@ -482,7 +482,7 @@ def submit_consent(patient_id: int) -> ResponseReturnValue:
     if not form.validate():
         for sentence in (*form.consent.errors, *form.shown.errors):
             flash(sentence, "danger")
-        return _patient_page(patient, CorrectionForm(patient)), 422
+        return _patient_page(patient, CorrectionForm(patient, is_sent=False)), 422
     try:
         record_consent(
             actor=signed_in_user(),
@@ -492,7 +492,7 @@ def submit_consent(patient_id: int) -> ResponseReturnValue:
         )
     except Conflict as conflict:
         flash(form.explain(conflict), "warning")
-        return _patient_page(patient, CorrectionForm(patient)), conflict.status
+        return _patient_page(patient, CorrectionForm(patient, is_sent=False)), conflict.status
     flash(_("What the patient said is on record."), "good")
     return redirect(url_for("triage.patient", patient_id=patient.id), 303)
 
