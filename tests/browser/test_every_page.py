@@ -4,6 +4,7 @@ Pages are taken from the routes, so that a new one is looked at without being na
 shows a row needs to be told of such rows.
 """
 
+import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Error, Page
 
 from tests import clinic, datasets, imports, promotions, trainings
 from tests.browser.person import faults, fill_sign_in
+from tests.demo import newest_bundle
 from tests.stack import PASSWORD, Stack
 from webapp.accounts.models import User
 from webapp.accounts.queries import user_named
@@ -50,6 +52,7 @@ NO_PAGES = {
 }
 """Endpoints that lead to files of rows, and to no page; or, like the API, for programs only."""
 COUNT = 32
+REPORT = newest_bundle("dermoscopy") / "report.json"
 
 Rows = Mapping[str, Sequence[int]]
 
@@ -75,6 +78,8 @@ def fill(viewer: User, others: Sequence[User], folder: Path) -> Rows:
     clinic.bring_samples(version)
     keep_reference(version=version, figures=reference())
     candidate = promotions.candidate()
+    for one in (version, candidate):
+        clinic.bring_report(one, json.loads(REPORT.read_text()))
     promotion.start_shadow(actor=viewer, version=candidate)
     cases = [read_case(viewer, number) for number in range(COUNT)]
     promotions.read_unseen(candidate, *(["calm", "grave"] * COUNT)[:COUNT])

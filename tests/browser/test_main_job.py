@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from tests import demo
 from tests.browser.person import (
@@ -53,9 +53,7 @@ def test_a_real_cell_is_named_found_again_and_signed_by_keyboard_alone(
     keys.press("Enter")
     page.wait_for_url("**/cases/new")
     tab_to(page, page.locator("input[type=file]").first)
-    with page.expect_file_chooser() as chooser:
-        keys.press("Space")
-    chooser.value.set_files(image)
+    choose_by_key(page, image)
     tab_to(page, page.get_by_label("Patient identifier"))
     keys.type(identifier)
     tab_to(page, page.get_by_role("button", name="Send case"))
@@ -87,6 +85,20 @@ def test_a_real_cell_is_named_found_again_and_signed_by_keyboard_alone(
     keys.press("Enter")
     page.wait_for_url("**/patients/*")
     expect(page.locator("main")).to_contain_text(finding)
+
+
+def choose_by_key(page: Page, file: Path) -> None:
+    """Open the dialog of a file field that has the focus, and choose; a person whose first press
+    opens nothing, on a busy machine, presses again."""
+    for _ in range(3):
+        try:
+            with page.expect_file_chooser(timeout=10_000) as chooser:
+                page.keyboard.press("Space")
+        except TimeoutError:
+            continue
+        chooser.value.set_files(file)
+        return
+    raise AssertionError("no press of the space bar opens the dialog")
 
 
 def test_every_sample_is_named_rightly_on_a_phone(
