@@ -38,6 +38,7 @@ def test_a_real_cell_is_named_found_again_and_signed_by_keyboard_alone(
     open_browser: Callable[..., Page], house: Stack, blood_cell_bundle: Path
 ) -> None:
     page = open_browser()
+    page.on("filechooser", lambda _chooser: None)  # long before one opens: a dialog is caught then
     keys = page.keyboard
     page.goto("/sign-in")
     tab_to(page, page.get_by_label("User name"))
