@@ -10,6 +10,7 @@ from flask_babel import lazy_gettext as _l
 from webapp import storage
 from webapp.bundles.archive import BundleArchive
 from webapp.errors import NotFound
+from webapp.registry.facts import FIGURES, interval, number
 from webapp.registry.models import ModelVersion
 
 T = TypeVar("T")
@@ -18,13 +19,7 @@ FILE = "report.json"
 MAX_BYTES = 20_000_000
 ROC_POINTS = 60
 """Of a curve, as many as are drawn."""
-OVERALL = {
-    "accuracy": _l("Accuracy"),
-    "balanced_accuracy": _l("Balanced accuracy"),
-    "macro_f1": _l("F1, mean of the findings"),
-    "macro_auc": _l("Area under the ROC curve, mean of the findings"),
-    "expected_calibration_error": _l("Calibration error"),
-}
+OVERALL = FIGURES | {"expected_calibration_error": _l("Calibration error")}
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
@@ -168,7 +163,7 @@ class Report:
                     str(one["file"]),
                     str(one["label"]),
                     str(one["prediction"] or ""),
-                    _number(one["probabilities"].get(one["prediction"])),
+                    number(one["probabilities"].get(one["prediction"])),
                     bool(one["abstained"]),
                 )
                 for one in self._figures["worst_errors"]
@@ -212,25 +207,13 @@ def _of_finding(row: Mapping[str, Any]) -> Sequence[Estimate]:
 
 
 def _figure(row: Mapping[str, Any], name: str) -> Estimate:
-    return Estimate(_number(row.get(name)), _interval(row.get(f"{name}_interval")))
+    return Estimate(number(row.get(name)), interval(row.get(f"{name}_interval")))
 
 
 def _estimate(said: Any) -> Estimate:
     if not isinstance(said, Mapping):
-        return Estimate(_number(said))
-    return Estimate(_number(said.get("value")), _interval(said.get("interval")))
-
-
-def _number(said: Any) -> float | None:
-    is_number = isinstance(said, int | float) and not isinstance(said, bool) and said == said
-    return float(said) if is_number else None
-
-
-def _interval(said: Any) -> tuple[float, float] | None:
-    if not isinstance(said, list) or len(said) != 2:
-        return None
-    low, high = map(_number, said)
-    return (low, high) if low is not None and high is not None else None
+        return Estimate(number(said))
+    return Estimate(number(said.get("value")), interval(said.get("interval")))
 
 
 def _part(read: Callable[[], T], otherwise: T) -> T:

@@ -10,7 +10,7 @@ from flask_babel import lazy_gettext as _l
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
-_FIGURES = {
+FIGURES = {
     "accuracy": _l("Accuracy"),
     "balanced_accuracy": _l("Balanced accuracy"),
     "macro_f1": _l("F1, mean of the findings"),
@@ -94,7 +94,7 @@ class Facts:
     @property
     def input_size_px(self) -> float | None:
         """The side of the square that the network sees."""
-        return _number(_within(self._manifest, "preprocess").get("size_px"))
+        return number(_within(self._manifest, "preprocess").get("size_px"))
 
     @property
     def figures(self) -> list[Figure]:
@@ -102,17 +102,17 @@ class Facts:
         figures = []
         for code, said in _within(self._manifest, "training", "figures").items():
             said = said if isinstance(said, Mapping) else {"value": said}
-            value = _number(said.get("value"))
+            value = number(said.get("value"))
             if value is not None:
-                label = str(_FIGURES.get(code, code.replace("_", " ")))
-                figures.append(Figure(code, label, value, _interval(said.get("interval"))))
+                label = str(FIGURES.get(code, code.replace("_", " ")))
+                figures.append(Figure(code, label, value, interval(said.get("interval"))))
         return figures
 
     @property
     def missing_test_count(self) -> int:
         """Pictures of the locked test that were not there when it was measured."""
         return int(
-            _number(_within(self._manifest, "training", "data", "locked_test").get("missing_count"))
+            number(_within(self._manifest, "training", "data", "locked_test").get("missing_count"))
             or 0
         )
 
@@ -138,14 +138,14 @@ class Facts:
         for finding in _items(self._manifest.get("findings")):
             finding = _within(finding)
             point = _within(points, _text(finding.get("code")))
-            threshold = _number(point.get("threshold"))
+            threshold = number(point.get("threshold"))
             if threshold is not None:
                 found.append(
                     OperatingPoint(
                         _text(finding.get("name")),
                         threshold,
-                        _number(point.get("tune_sensitivity")),
-                        _number(point.get("tune_specificity")),
+                        number(point.get("tune_sensitivity")),
+                        number(point.get("tune_specificity")),
                     )
                 )
         return found
@@ -154,20 +154,20 @@ class Facts:
     def coverage(self) -> float | None:
         """How often a finding that is there is among those that stay possible, where the model was
         tuned; None where it states no such set."""
-        return _number(self._manifest.get("conformal_coverage"))
+        return number(self._manifest.get("conformal_coverage"))
 
     @property
     def possible_from(self) -> dict[str, float]:
         """From which probability on a finding stays possible, by its code."""
         points = _within(self._manifest, "conformal")
-        found = {code: _number(_within(points, code).get("threshold")) for code in points}
+        found = {code: number(_within(points, code).get("threshold")) for code in points}
         return {code: threshold for code, threshold in found.items() if threshold is not None}
 
     @property
     def thresholds(self) -> dict[str, float]:
         """From which probability on a finding counts as present, by its code."""
         points = _within(self._manifest, "operating_points")
-        found = {code: _number(_within(points, code).get("threshold")) for code in points}
+        found = {code: number(_within(points, code).get("threshold")) for code in points}
         return {code: threshold for code, threshold in found.items() if threshold is not None}
 
     @property
@@ -175,7 +175,7 @@ class Facts:
         """When it gives no answer, a sentence each."""
         sentences = []
         for limit, said in _within(self._manifest, "abstention").items():
-            value = _number(said)
+            value = number(said)
             if value is not None and (limit, value) not in _NEVER_EXCEEDED:
                 sentences.append(_limit(limit, value))
         return sentences
@@ -260,14 +260,16 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """What is said, if it is a number and a finite one."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
 
-def _interval(said: Any) -> tuple[float, float] | None:
+def interval(said: Any) -> tuple[float, float] | None:
+    """The two ends of what is said, if it is an interval."""
     if isinstance(said, list) and len(said) == 2:
-        low, high = map(_number, said)
+        low, high = map(number, said)
         if low is not None and high is not None:
             return low, high
     return None
