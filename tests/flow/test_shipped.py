@@ -3,7 +3,7 @@
 import csv
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from ml.engines import export_all
 from ml.predictor import Predictor
 from ml.refusal import measure, of_no_task
 from tests import made
+from tests.unit.ml.factories import picture_bytes
 from webapp.config import REPOSITORY
 
 SHIPPED = sorted(path.parent for path in (REPOSITORY / "ml" / "bundles").glob(f"*/*/{FACTS}"))
@@ -39,17 +40,19 @@ def shipped(request: pytest.FixtureRequest) -> Predictor:
     return predictors.load(request.param, device="cpu", cache_dir=made.engines())
 
 
-Command = Callable[[list[dict[str, str]]], list[dict[str, str]]]
+Command = Callable[..., list[dict[str, str]]]
 
 
 @pytest.fixture
 def predicted(shipped: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """What `python -m ml.predict` makes of a table of the bundle's own pictures."""
+    """What `python -m ml.predict` makes of a table, with columns for what is known of patients."""
 
-    def predicted(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    def predicted(
+        rows: list[dict[str, str]], known: Collection[str] = tuple(KNOWN)
+    ) -> list[dict[str, str]]:
         table, out = tmp_path / "cases.csv", tmp_path / "predictions.csv"
         with table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=["file", *KNOWN], restval="")
+            writer = csv.DictWriter(file, fieldnames=["file", *known], restval="")
             writer.writeheader()
             writer.writerows(rows)
         command = ["--bundle", shipped.bundle.path, "--images", table, "--out", out]
@@ -61,7 +64,7 @@ def predicted(shipped: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             said = list(reader)
         codes = [f"p_{code}" for code in shipped.bundle.codes]
         added = ["prediction", "abstained", "reason"]
-        assert reader.fieldnames == ["file", *KNOWN, *added, *codes]
+        assert reader.fieldnames == ["file", *known, *added, *codes]
         return said
 
     return predicted
@@ -92,11 +95,27 @@ def test_the_command_says_what_the_bundle_says_of_its_own_pictures(
 def test_what_is_known_of_a_patient_counts_where_the_bundle_reads_it(
     shipped: Predictor, predicted: Command
 ) -> None:
+    codes = [f"p_{code}" for code in shipped.bundle.codes]
     file = str(shipped.bundle.path / shipped.bundle.facts["self_test"][0]["file"])
     rows = [{"file": file}, {"file": file, **KNOWN}, {"file": file, **KNOWN, "age": "5"}]
-    answers = [tuple(one[f"p_{code}"] for code in shipped.bundle.codes) for one in predicted(rows)]
+    blank, old, young = predicted(rows)
+    (alone,) = predicted([{"file": file}], known=())
+    told = ["prediction", "abstained", "reason", *codes]
+    assert [blank[name] for name in told] == [alone[name] for name in told]
     reads_it = shipped.bundle.facts["metadata"]["encoding_version"] != "none"
-    assert len(set(answers)) == (3 if reads_it else 1)
+    for code in codes:
+        assert len({one[code] for one in (blank, old, young)}) == (3 if reads_it else 1)
+
+
+def test_what_is_held_back_is_told_all_the_same(
+    shipped: Predictor, predicted: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "noise.png").write_bytes(picture_bytes())
+    (noise,) = predicted([{"file": "noise.png"}])
+    assert noise["abstained"] == "true"
+    assert noise["reason"]
+    assert noise["prediction"]
+    assert all(float(noise[f"p_{code}"]) >= 0 for code in shipped.bundle.codes)
 
 
 def test_what_is_no_picture_of_its_task_is_refused(shipped: Predictor) -> None:

@@ -12,8 +12,6 @@ from ml import predict
 from ml.gates import Abstention
 from ml.predictor import Predictor
 from ml.reading_task import ReadingTask
-from tests import made
-from tests.demo import newest_bundle
 from tests.unit.ml.factories import picture, picture_bytes
 
 CODES = ReadingTask.named("blood-cell").codes
@@ -36,15 +34,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Runs the command with a bundle on an input; yields exit status, header and rows."""
+def run(tiny: Predictor, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs the command on an input; yields exit status, header and rows."""
 
-    def run(
-        bundle: Path, images: Path, cache_dir: Path | None = None
-    ) -> tuple[int, list[str], list[dict[str, str]]]:
+    def run(images: Path) -> tuple[int, list[str], list[dict[str, str]]]:
         out = tmp_path / "out" / "predictions.csv"
-        command = ["predict", "--bundle", str(bundle), "--images", str(images), "--out", str(out)]
-        command += ["--cache", str(cache_dir or made.engines()), "--device", "cpu"]
+        command = ["predict", "--bundle", str(tiny.bundle.path), "--images", str(images)]
+        command += ["--out", str(out), "--cache", str(cache_dir), "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", command)
         status = predict.main()
         if not out.exists():
@@ -54,12 +50,6 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             return status, list(reader.fieldnames or ()), list(reader)
 
     return run
-
-
-@pytest.fixture
-def run(run_with, tiny: Predictor, cache_dir: Path):
-    """The same with a bundle that is quickly read."""
-    return lambda images: run_with(tiny.bundle.path, images, cache_dir)
 
 
 def table(path: Path, text: str) -> Path:
@@ -187,25 +177,3 @@ def test_a_large_jpeg_is_not_shrunk_under_the_size_that_is_asked_for(
     inputs = predict.open_inputs(tmp_path)
     (row,) = predict.predict_rows(Predictor(asking, tiny._engine), inputs)
     assert row["reason"] == ""
-
-
-def test_columns_are_fed_to_a_model_that_uses_them(run_with, tmp_path: Path) -> None:
-    bundle = newest_bundle("dermoscopy-fusion")
-    lesion = next((bundle / "selftest").glob("mel.*"))
-    (tmp_path / lesion.name).write_bytes(lesion.read_bytes())
-    (tmp_path / "noise.png").write_bytes(picture_bytes())
-    ages = table(
-        tmp_path / "ages.csv",
-        f"file,age,sex\n{lesion.name},20,male\n{lesion.name},80,male\n{lesion.name},,\nnoise.png,,\n",
-    )
-    alone = table(tmp_path / "alone.csv", f"file\n{lesion.name}\n")
-    young, old, blank, noise = run_with(bundle, ages)[2]
-    (unknown,) = run_with(bundle, alone)[2]
-    assert young["p_mel"] != old["p_mel"] != blank["p_mel"]
-    told = ["prediction", "abstained", "reason", *(name for name in unknown if name[:2] == "p_")]
-    assert [blank[name] for name in told] == [unknown[name] for name in told]
-    # What is held back is told all the same.
-    assert noise["abstained"] == "true"
-    assert noise["reason"]
-    assert noise["prediction"]
-    assert all(float(noise[name]) >= 0 for name in noise if name[:2] == "p_")
