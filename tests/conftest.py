@@ -72,8 +72,9 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = server.get_uri(database="migrated", driver="psycopg")
     with _admin(url).connect() as connection:
         connection.exec_driver_sql("CREATE DATABASE migrated")
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            # Nothing here outlives a power cut, and a database is made for every test.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+            # Nothing here outlives a power cut; and how a statement is planned would hang on
+            # whether the rows of earlier tests have been counted meanwhile.
             connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
         connection.exec_driver_sql("SELECT pg_reload_conf()")
     app = create_core(
@@ -86,11 +87,14 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-def _admin(url: str, database: str = "postgres") -> sa.Engine:
+def _admin(
+    url: str, database: str = "postgres", poolclass: type[sa.Pool] = sa.NullPool, **pool: Any
+) -> sa.Engine:
     return sa.create_engine(
         sa.make_url(url).set(database=database),
         isolation_level="AUTOCOMMIT",
-        poolclass=sa.NullPool,
+        poolclass=poolclass,
+        **pool,
     )
 
 
@@ -155,17 +159,36 @@ def _copy(template: str) -> None:
 
 def _empty(template: str) -> None:
     """Bring the copy to where its template is; where a test changed its tables, copy anew."""
-    with _admin(template, "migrated").connect() as connection:
-        wanted = connection.exec_driver_sql(SHAPE).scalar()
-    with _admin(template, "test").connect() as connection:
-        if connection.exec_driver_sql(SHAPE).scalar() == wanted:
+    with _at_the_copy(template).connect() as connection:
+        if connection.exec_driver_sql(SHAPE).scalar() == _shape(template):
             connection.exec_driver_sql(EMPTY)
             return
+    _at_the_copy(template).dispose()
     _copy(template)
 
 
-def _do_not_wait_for_the_disk(app: Flask) -> None:
+@cache
+def _at_the_copy(template: str) -> sa.Engine:
+    """Stays connected from test to test."""
+    return _admin(template, "test", poolclass=sa.QueuePool, pool_pre_ping=True)
+
+
+@cache
+def _shape(template: str) -> Any:
+    with _admin(template, "migrated").connect() as connection:
+        return connection.exec_driver_sql(SHAPE).scalar()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_do_not_wait_for_the_disk() -> Iterator[None]:
     """No test of one process cuts the power; those of whole processes run as users do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
+def _do_not_wait_for_the_disk(app: Flask) -> None:
+    """As files do not."""
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             sa.event.listen(

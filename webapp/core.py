@@ -1,7 +1,6 @@
 """The application without its web face: what workers, the command line and migrations use."""
 
 import logging
-import os
 
 from flask import Flask
 
@@ -17,7 +16,7 @@ def create_core(settings: Settings | None = None) -> Flask:
         InvalidSettings: naming every variable of the environment that cannot be used.
     """
     settings = settings or Settings.from_environment()
-    make_instance_dir(settings)
+    settings.make_instance_dir()
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -50,12 +49,6 @@ def _add_commands(app: Flask) -> None:
     from webapp import cli
 
     cli.init_app(app)
-
-
-def make_instance_dir(settings: Settings) -> None:
-    """Make the folder of all state, closed to other users of the machine."""
-    settings.instance_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chmod(settings.instance_dir, 0o700)
 
 
 def _load_models() -> None:

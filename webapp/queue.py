@@ -1,4 +1,4 @@
-"""The Celery application, the names of its jobs, and the doorbell.
+"""The Celery application and the doorbell.
 
 A message carries no work: it only wakes a worker, which claims rows. So losing one loses nothing,
 and one that comes twice does nothing.
@@ -15,31 +15,9 @@ from redis.exceptions import RedisError
 
 from webapp.config import Settings
 from webapp.db import on_commit
+from webapp.jobs import ASSESS, QUEUES
 
 log = logging.getLogger(__name__)
-
-ASSESS = "assessments.assess"
-EXPLAIN = "explanations.explain"
-REPRODUCE = "reproductions.reproduce"
-ADMINISTER = "administration.administer"
-"""Whatever administrators ask for that takes minutes."""
-TRAIN = "training.train"
-
-QUEUES = {
-    ASSESS: "triage",
-    EXPLAIN: "explanations",
-    REPRODUCE: "reproductions",
-    ADMINISTER: "administration",
-    TRAIN: "training",
-}
-"""Each job has a queue of its own, so that none waits behind another kind."""
-
-WORKERS = {
-    "triage": (ASSESS, EXPLAIN, REPRODUCE),
-    "administration": (ADMINISTER,),
-    "training": (TRAIN,),
-}
-"""What each worker does. Cases have one of their own."""
 
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 """What a broker that is away, frozen, full or starting raises."""

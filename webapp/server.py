@@ -25,6 +25,7 @@ accesslog = "-" if _settings.debug else None
 # The path without its query: a search names patients, and logs are read by others.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms'
 reload = _settings.debug
+preload_app = not reload  # loaded once for all processes, which share the memory too
 control_socket_disable = True  # it would lie in the home folder, one for all instances
 
 

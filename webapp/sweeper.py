@@ -28,6 +28,7 @@ from webapp.core import create_core
 from webapp.db import now
 from webapp.erasures import services as erasures
 from webapp.imports import services as imports
+from webapp.jobs import ASSESS, WORKERS
 from webapp.monitoring import services as monitoring
 from webapp.monitoring.models import Part
 from webapp.work import KINDS
@@ -75,7 +76,7 @@ def main() -> None:
 def sweep(*, bells: int, anchors: bool) -> None:
     """Do each duty once, whatever becomes of the others."""
     _attempt(return_expired_leases)
-    _attempt(lambda: ring_for_unclaimed(Assessment, queue.ASSESS, bells=bells))
+    _attempt(lambda: ring_for_unclaimed(Assessment, ASSESS, bells=bells))
     for kind in KINDS:
         _attempt(kind.return_expired_leases)
         _attempt(partial(ring_for_unclaimed, kind.rows, kind.job, bells=bells))
@@ -128,7 +129,7 @@ def show_presence(started_at: dt.datetime) -> None:
 def ring_for_presence() -> None:
     """Have every worker show that it hears and does its work. A ring that nobody has heard yet is
     enough."""
-    for jobs in queue.WORKERS.values():
+    for jobs in WORKERS.values():
         if not queue.unheard_count(jobs[0]):
             queue.ring(jobs[0])
 

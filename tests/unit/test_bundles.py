@@ -29,6 +29,7 @@ from webapp.bundles.refusals import SENTENCES
 from webapp.config import current_settings
 from webapp.db import db, transaction
 from webapp.errors import Invalid
+from webapp.jobs import ADMINISTER, ASSESS
 from webapp.registry.models import ModelVersion
 from webapp.registry.queries import champion, versions_of
 from webapp.worker import fetching, install, jobs, predictors
@@ -40,7 +41,7 @@ ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -82,7 +83,7 @@ def test_a_bundle_is_installed_and_kept_in_the_store(
 ) -> None:
     sha256 = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
     installation = sent(actor, pack(bundle), expected_sha256=sha256)
-    assert rings[0] == queue.ADMINISTER
+    assert rings[0] == ADMINISTER
     assert installation.state is State.COMPLETED
     version = installation.model_version
     assert version is not None

@@ -35,6 +35,7 @@ from webapp.datasets import gathering, house, queries, services
 from webapp.datasets.models import LeftOut, Side, Snapshot, Standing
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
+from webapp.jobs import ADMINISTER, ASSESS
 from webapp.monitoring import services as monitoring
 from webapp.registry.models import ModelVersion
 from webapp.reviews import services as reviews
@@ -61,7 +62,7 @@ SHIPPED = {
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -97,7 +98,7 @@ def test_a_data_set_is_checked_copied_and_counted(
         actor=actor, reading_task=task, name=" Drawn ", licence="CC0 1.0", files=folder
     )
     assert dataset.standing is Standing.WAITING
-    assert rings == [queue.ADMINISTER]
+    assert rings == [ADMINISTER]
     jobs.administer()
     db.session.refresh(dataset)
     assert dataset.standing is Standing.REGISTERED

@@ -27,6 +27,7 @@ from webapp.errors import Conflict, Invalid, NotFound
 from webapp.explanations import queries, services
 from webapp.explanations.models import Explanation
 from webapp.explanations.services import Claim, Explained, ImageOnly
+from webapp.jobs import ASSESS, EXPLAIN
 from webapp.registry.models import ModelVersion
 from webapp.worker import explaining, install, jobs, predictors
 from webapp.worker.inference import open_image
@@ -44,7 +45,7 @@ EXPLAINED = Explained(
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -87,7 +88,7 @@ def test_the_named_finding_is_explained_unless_another_is_asked_for(
     other_id = next(s.finding_id for s in read.predictions if s.finding_id != read.finding_id)
     other = services.request(actor=actor, read=read, finding_id=other_id)
     assert other.finding_id == other_id
-    assert rings == [queue.EXPLAIN, queue.EXPLAIN]
+    assert rings == [EXPLAIN, EXPLAIN]
     events = clinic.recorded("explanation.requested")
     assert [(event.actor_id, event.subject_id) for event in events] == [
         (actor.id, named.id),
@@ -233,10 +234,10 @@ def test_the_sweeper_rings_and_returns_leases(
     asked: list[str] = []
     monkeypatch.setattr(queue, "unheard_count", lambda *names: asked.extend(names) or 0)
     sweeper.sweep(bells=4, anchors=False)
-    assert rings == [queue.EXPLAIN, queue.EXPLAIN]  # the lease came back, and nobody has heard
-    assert asked == [queue.EXPLAIN]
+    assert rings == [EXPLAIN, EXPLAIN]  # the lease came back, and nobody has heard
+    assert asked == [EXPLAIN]
     monkeypatch.setattr(queue, "unheard_count", lambda *_: 1)
-    assert sweeper.ring_for_unclaimed(Explanation, queue.EXPLAIN, bells=4) == 0
+    assert sweeper.ring_for_unclaimed(Explanation, EXPLAIN, bells=4) == 0
 
 
 # The job, with real models
@@ -351,7 +352,7 @@ def test_a_job_is_bounded_and_rings_for_the_next(
     jobs.explain.run()
     states = sorted(row.state for row in db.session.query(Explanation))
     assert states == ["completed", "scheduled", "scheduled"]
-    assert rings == [queue.EXPLAIN]
+    assert rings == [EXPLAIN]
 
 
 def reading_of(case: Case) -> Assessment:

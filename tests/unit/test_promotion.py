@@ -19,6 +19,7 @@ from webapp.assessments.queries import current_assessment
 from webapp.cases.models import Case
 from webapp.db import db, now
 from webapp.errors import Conflict, Forbidden
+from webapp.jobs import ADMINISTER, ASSESS
 from webapp.permissions import Role
 from webapp.promotion import queries, services
 from webapp.promotion.models import ChangePlan, Comparison, Decision, Verdict
@@ -37,7 +38,7 @@ ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -146,7 +147,7 @@ def test_a_comparison_is_judged_by_the_plan_it_was_asked_for_with(
 ) -> None:
     asked = services.request_comparison(actor=administrator, candidate=candidate)
     assert services.request_comparison(actor=administrator, candidate=candidate) is asked
-    assert rings == [queue.ADMINISTER]
+    assert rings == [ADMINISTER]
     change(administrator, champion, Plan(margin=0.0001), shown=1)
     compared = compare()
     assert (compared.id, compared.verdict, compared.plan.version) == (asked.id, Verdict.PASSED, 1)

@@ -18,6 +18,7 @@ from webapp.db import db, now
 from webapp.errors import Conflict, NotFound
 from webapp.explanations import services as explanations
 from webapp.explanations.models import Explanation
+from webapp.jobs import ADMINISTER, ASSESS, EXPLAIN, TRAIN
 from webapp.monitoring import queries, readiness, services
 from webapp.monitoring.models import Part, Worker
 from webapp.registry.models import ModelVersion
@@ -31,8 +32,8 @@ LONG = dt.timedelta(minutes=5)
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was rung for, on a broker that is there."""
     rung: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: not rung.append(job))
-    monkeypatch.setattr(queue, "unheard_count", lambda job=queue.ASSESS: rung.count(job))
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: not rung.append(job))
+    monkeypatch.setattr(queue, "unheard_count", lambda job=ASSESS: rung.count(job))
     return rung
 
 
@@ -168,16 +169,16 @@ def test_a_worker_says_that_it_lives_and_not_after_every_job(
     clinician: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "_noted_at", float("-inf"))
-    presence.note(queue.EXPLAIN)
+    presence.note(EXPLAIN)
     (worker,) = queries.workers()
     assert worker.part is Part.TRIAGE
     assert worker.code_version
     worker.seen_at -= LONG
     db.session.commit()
-    presence.note(queue.ASSESS)
+    presence.note(ASSESS)
     assert not queries.is_alive(db.session.query(Worker).one())
     monkeypatch.setattr(presence, "_noted_at", float("-inf"))
-    presence.note(queue.ASSESS)
+    presence.note(ASSESS)
     db.session.expire_all()
     assert queries.is_alive(db.session.query(Worker).one())
 
@@ -192,7 +193,7 @@ def test_every_worker_is_rung_for_once_until_it_hears(clinician: User, heard: li
     heard.clear()
     sweeper.ring_for_presence()
     sweeper.ring_for_presence()
-    assert heard == [queue.ASSESS, queue.ADMINISTER, queue.TRAIN]
+    assert heard == [ASSESS, ADMINISTER, TRAIN]
     sweeper.show_presence(now())
     assert [worker.part for worker in queries.workers()] == [Part.SWEEPER]
 
@@ -235,7 +236,7 @@ def test_failed_work_is_done_again_by_its_number(
     services.retry(actor=office, kind="explanation", work_id=row.id)
     db.session.refresh(row)
     assert (row.state, row.attempt_count, row.failure) == (State.SCHEDULED, 0, None)
-    assert heard == [queue.EXPLAIN]
+    assert heard == [EXPLAIN]
     (event,) = clinic.recorded("work.retried")
     assert (event.actor_id, event.subject_type, event.subject_id) == (
         office.id,

@@ -21,6 +21,7 @@ from webapp.assessments.services import AssessmentResult
 from webapp.config import current_settings
 from webapp.db import db, transaction
 from webapp.errors import Conflict, NotFound
+from webapp.jobs import ASSESS, REPRODUCE
 from webapp.registry.models import ModelVersion
 from webapp.reproductions import queries, services
 from webapp.reproductions.models import Reproduction
@@ -34,7 +35,7 @@ ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -85,7 +86,7 @@ def test_the_input_is_claimed_as_it_was_fed_and_the_answer_compared(
     rings.clear()
     reproduction = services.request(actor=actor, assessment=assessment)
     assert services.request(actor=actor, assessment=assessment).id == reproduction.id
-    assert rings == [queue.REPRODUCE]
+    assert rings == [REPRODUCE]
     taken = claim()
     assert taken.engine == "test"
     assert taken.reading.image_sha256s == (assessment.images[0].image_sha256,)
@@ -193,8 +194,8 @@ def test_the_sweeper_rings_and_returns_leases(
     asked: list[str] = []
     monkeypatch.setattr(queue, "unheard_count", lambda *names: asked.extend(names) or 0)
     sweeper.sweep(bells=4, anchors=False)
-    assert rings == [queue.REPRODUCE, queue.REPRODUCE]  # the lease came back, and nobody has heard
-    assert asked == [queue.REPRODUCE]
+    assert rings == [REPRODUCE, REPRODUCE]  # the lease came back, and nobody has heard
+    assert asked == [REPRODUCE]
 
 
 # The job, with a real model
@@ -284,4 +285,4 @@ def test_a_job_is_bounded_and_rings_for_the_next(
     jobs.reproduce.run()
     states = sorted(row.state for row in db.session.query(Reproduction))
     assert states == ["completed", "scheduled"]
-    assert rings == [queue.REPRODUCE]
+    assert rings == [REPRODUCE]

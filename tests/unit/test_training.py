@@ -29,6 +29,7 @@ from webapp.config import REPOSITORY, current_settings
 from webapp.datasets.models import Snapshot
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
+from webapp.jobs import ASSESS, TRAIN
 from webapp.promotion.models import Comparison
 from webapp.registry.models import ModelAlias, ModelVersion
 from webapp.registry.queries import champion
@@ -45,7 +46,7 @@ ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the rings instead of sending them."""
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -75,7 +76,7 @@ def let_pass() -> None:
 
 def test_a_run_is_asked_for_claimed_followed_and_completed(actor: User, rings: list[str]) -> None:
     run = trainings.run(actor, overrides={"training.epochs": 2, "seed": 5})
-    assert rings == [queue.TRAIN]
+    assert rings == [TRAIN]
     assert (run.init, run.device, run.state) == ("random", Device.AUTO, State.SCHEDULED)
     assert run.recipe["training"]["epochs"] == 2
     assert (run.recipe["seed"], run.recipe["data"]["split"]) == (5, "published")
@@ -207,7 +208,7 @@ def test_a_trainer_that_is_told_to_end_gives_its_run_back(actor: User, rings: li
         assert (reread(run).state, run.attempt_count, rings) == (
             State.SCHEDULED,
             0,
-            [queue.TRAIN],
+            [TRAIN],
         )
     lost = trainings.claim()
     let_pass()

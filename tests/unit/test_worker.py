@@ -34,6 +34,7 @@ from webapp.catalogue.models import ReadingTask
 from webapp.config import Settings, current_settings
 from webapp.db import db, now, transaction
 from webapp.errors import NotFound
+from webapp.jobs import ASSESS
 from webapp.registry.models import Sample
 from webapp.registry.queries import champion, installed, samples_of
 from webapp.worker import fetching, inference, install, jobs, lease, predictors
@@ -423,7 +424,7 @@ def test_the_sweeper_rings_for_what_nobody_claims(
         schedule()
     rings.clear()
     monkeypatch.setattr(queue, "unheard_count", lambda *_: 0)
-    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 2
+    assert sweeper.ring_for_unclaimed(Assessment, ASSESS, bells=2) == 2
     assert len(rings) == 2
 
 
@@ -434,9 +435,9 @@ def test_the_sweeper_leaves_pauses_in_peace(
     read_and_write(claim())
     rings.clear()
     monkeypatch.setattr(queue, "unheard_count", lambda *_: 0)
-    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 0
+    assert sweeper.ring_for_unclaimed(Assessment, ASSESS, bells=2) == 0
     let_pauses_pass()
-    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 1
+    assert sweeper.ring_for_unclaimed(Assessment, ASSESS, bells=2) == 1
 
 
 def test_the_sweeper_does_not_pile_up_rings(
@@ -445,7 +446,7 @@ def test_the_sweeper_does_not_pile_up_rings(
     schedule()
     rings.clear()
     monkeypatch.setattr(queue, "unheard_count", lambda *_: 1)
-    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=4) == 0
+    assert sweeper.ring_for_unclaimed(Assessment, ASSESS, bells=4) == 0
     assert rings == []
 
 
@@ -453,7 +454,7 @@ def test_the_sweeper_leaves_the_broker_alone_when_nothing_waits(
     core: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "unheard_count", always_raise(AssertionError("asked")))
-    assert sweeper.ring_for_unclaimed(Assessment, queue.ASSESS, bells=2) == 0
+    assert sweeper.ring_for_unclaimed(Assessment, ASSESS, bells=2) == 0
 
 
 def test_a_sweep_returns_rings_and_anchors(

@@ -16,7 +16,7 @@ from webapp.accounts import queries, record
 from webapp.accounts.models import User
 from webapp.cases.models import Case, Patient
 from webapp.db import db, now, transaction
-from webapp.queue import QUEUES
+from webapp.jobs import QUEUES
 
 # What a library will take no longer is mended before its next release.
 pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning")

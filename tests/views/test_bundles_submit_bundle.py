@@ -12,6 +12,7 @@ from tests.conftest import Browser
 from webapp import queue
 from webapp.bundles.models import Installation
 from webapp.db import db
+from webapp.jobs import ADMINISTER, ASSESS
 
 PATH = "/bundles"
 SHA256 = "a" * 64
@@ -20,7 +21,7 @@ SHA256 = "a" * 64
 @pytest.fixture(autouse=True)
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     heard: list[str] = []
-    monkeypatch.setattr(queue, "ring", lambda job=queue.ASSESS: heard.append(job) or True)
+    monkeypatch.setattr(queue, "ring", lambda job=ASSESS: heard.append(job) or True)
     return heard
 
 
@@ -41,7 +42,7 @@ def test_a_bundle_is_taken_to_be_installed(
 ) -> None:
     answer = send(office, archive("bundle.json"), expected_sha256=f" {SHA256.upper()} ")
     assert answer.location == PATH
-    assert rings == [queue.ADMINISTER]
+    assert rings == [ADMINISTER]
     with app.app_context():
         installation = db.session.query(Installation).one()
         assert installation.file_name == "model.zip"

@@ -13,7 +13,7 @@ from webapp.assessments.models import State
 from webapp.assessments.queries import is_due
 from webapp.bundles.models import Installation
 from webapp.db import db, now, on_commit, transaction
-from webapp.queue import ADMINISTER
+from webapp.jobs import ADMINISTER
 from webapp.registry.models import ModelVersion
 
 KIND = leases.Kind(

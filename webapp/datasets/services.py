@@ -19,7 +19,7 @@ from webapp.datasets.gathering import gather
 from webapp.datasets.models import Dataset, Problem, Side, Snapshot, SnapshotCase
 from webapp.db import db, now, on_commit, transaction
 from webapp.errors import Invalid
-from webapp.queue import ADMINISTER
+from webapp.jobs import ADMINISTER
 
 NAME_LENGTH_MAX = 120
 TEXT_LENGTH_MAX = 4000

@@ -14,7 +14,7 @@ from webapp.assessments.queries import is_due
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
 from webapp.explanations.models import Explanation
-from webapp.queue import EXPLAIN
+from webapp.jobs import EXPLAIN
 from webapp.registry.models import ModelVersion
 from webapp.registry.queries import image_only
 

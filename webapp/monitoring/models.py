@@ -11,7 +11,7 @@ from webapp.db import Base, value_enum
 
 
 class Part(enum.StrEnum):
-    """What a process does for the installation; workers as `queue.WORKERS` names them."""
+    """What a process does for the installation; workers as `jobs.WORKERS` names them."""
 
     TRIAGE = "triage"
     ADMINISTRATION = "administration"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, exists, func, select
 
-from webapp import queue
 from webapp.assessments.models import Assessment, Leased, State
 from webapp.assessments.queries import in_state, is_due
 from webapp.db import db, now
+from webapp.jobs import ASSESS, WORKERS
 from webapp.monitoring.models import Part, Worker
 from webapp.registry.models import ModelVersion
 from webapp.work import KINDS
@@ -50,7 +50,7 @@ class KindOfWork:
     @property
     def part(self) -> Part:
         """The worker that does it."""
-        return next(Part(name) for name, jobs in queue.WORKERS.items() if self.job in jobs)
+        return next(Part(name) for name, jobs in WORKERS.items() if self.job in jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Backlog:
 def kinds() -> list[KindOfWork]:
     """Every kind of work."""
     others = [KindOfWork(kind.word, kind.rows, kind.job) for kind in KINDS]
-    return [KindOfWork(READING, Assessment, queue.ASSESS), *others]
+    return [KindOfWork(READING, Assessment, ASSESS), *others]
 
 
 def backlog(kind: KindOfWork, *, shown: int = SHOWN) -> Backlog:

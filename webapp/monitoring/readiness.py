@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import queue
 from webapp.db import db, now
+from webapp.jobs import WORKERS
 from webapp.monitoring import queries
 from webapp.monitoring.models import Part
 from webapp.monitoring.queries import SILENT_AFTER, is_alive
@@ -70,7 +71,7 @@ def _processes() -> Iterator[Check]:
     """The sweeper, and a worker that reads cases: it was rung and answered, or is at work."""
     alive = {worker.part for worker in queries.workers() if is_alive(worker)}
     yield Check("sweeper", None if Part.SWEEPER in alive else Problem.SILENT)
-    reads = Part.TRIAGE in alive or any(map(queries.is_busy, queue.WORKERS[Part.TRIAGE]))
+    reads = Part.TRIAGE in alive or any(map(queries.is_busy, WORKERS[Part.TRIAGE]))
     yield Check("worker", None if reads else Problem.SILENT)
 
 

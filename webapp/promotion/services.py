@@ -21,6 +21,7 @@ from webapp.cases.models import Case, Patient
 from webapp.catalogue.models import ReadingTask
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Forbidden
+from webapp.jobs import ADMINISTER
 from webapp.permissions import Permission
 from webapp.promotion import queries
 from webapp.promotion.models import (
@@ -32,7 +33,6 @@ from webapp.promotion.models import (
 )
 from webapp.promotion.plans import Plan
 from webapp.promotion.verdicts import judge, passes
-from webapp.queue import ADMINISTER
 from webapp.registry import services as registry
 from webapp.registry.models import Alias, ModelVersion, Promotion, PromotionKind
 from webapp.registry.queries import champion, shadow, version_before

@@ -17,7 +17,7 @@ from webapp.catalogue.models import Finding
 from webapp.catalogue.queries import findings_by_code
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict
-from webapp.queue import REPRODUCE
+from webapp.jobs import REPRODUCE
 from webapp.registry.models import ModelVersion
 from webapp.reproductions.models import Reproduction
 

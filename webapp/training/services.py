@@ -21,7 +21,8 @@ from webapp.datasets.models import Snapshot
 from webapp.datasets.queries import coverage_of, lessons
 from webapp.db import db, now, transaction
 from webapp.errors import Conflict, Invalid
-from webapp.queue import TRAIN, ring_after_commit
+from webapp.jobs import TRAIN
+from webapp.queue import ring_after_commit
 from webapp.registry.models import ModelVersion
 from webapp.registry.queries import champion
 from webapp.training.checking import check

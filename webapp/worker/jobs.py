@@ -15,6 +15,7 @@ from webapp.config import current_settings
 from webapp.datasets.queries import only_here
 from webapp.db import transaction
 from webapp.explanations import services as explanations
+from webapp.jobs import ADMINISTER, ASSESS, EXPLAIN, REPRODUCE, TRAIN
 from webapp.reproductions import services as reproductions
 from webapp.training import services as runs
 from webapp.work import KINDS
@@ -44,7 +45,7 @@ stopping = RawValue(c_bool, False)
 
 
 @queue.app.task(
-    name=queue.ASSESS,
+    name=ASSESS,
     soft_time_limit=SOFT_LIMIT_SECONDS,
     time_limit=HARD_LIMIT_SECONDS,
     acks_late=True,
@@ -73,7 +74,7 @@ def assess() -> None:
 
 
 @queue.app.task(
-    name=queue.EXPLAIN,
+    name=EXPLAIN,
     soft_time_limit=LOADING_SECONDS + SOFT_LIMIT_SECONDS,
     time_limit=LOADING_SECONDS + HARD_LIMIT_SECONDS,
     acks_late=True,
@@ -89,12 +90,12 @@ def explain() -> None:
             heartbeat.keep(claim.lease_token)
             explaining.explain(claim)
             if stopping.value or time.monotonic() > until:
-                queue.ring(queue.EXPLAIN)
+                queue.ring(EXPLAIN)
                 return
 
 
 @queue.app.task(
-    name=queue.REPRODUCE,
+    name=REPRODUCE,
     soft_time_limit=LOADING_SECONDS + SOFT_LIMIT_SECONDS,
     time_limit=LOADING_SECONDS + HARD_LIMIT_SECONDS,
     acks_late=True,
@@ -108,12 +109,12 @@ def reproduce() -> None:
             heartbeat.keep(claim.lease_token)
             reproducing.reproduce(claim)
             if stopping.value or time.monotonic() > until:
-                queue.ring(queue.REPRODUCE)
+                queue.ring(REPRODUCE)
                 return
 
 
 @queue.app.task(
-    name=queue.ADMINISTER,
+    name=ADMINISTER,
     soft_time_limit=ADMINISTRATION_SECONDS,
     time_limit=ADMINISTRATION_SECONDS + HARD_LIMIT_SECONDS,
     acks_late=True,
@@ -121,7 +122,7 @@ def reproduce() -> None:
 )
 def administer() -> None:
     """Do what administrators have asked for, one thing after the other, until nothing waits."""
-    waiting = (unclaimed_count(kind.rows) for kind in KINDS if kind.job == queue.ADMINISTER)
+    waiting = (unclaimed_count(kind.rows) for kind in KINDS if kind.job == ADMINISTER)
     if not (any(waiting) or only_here()):
         return  # as at nearly every ring: what is imported below takes seconds
     from webapp.worker.administration import STEPS
@@ -129,12 +130,12 @@ def administer() -> None:
     until = time.monotonic() + CLAIMING_SECONDS
     while any(step() for step in STEPS):
         if stopping.value or time.monotonic() > until:
-            queue.ring(queue.ADMINISTER)
+            queue.ring(ADMINISTER)
             return
 
 
 @queue.app.task(
-    name=queue.TRAIN,
+    name=TRAIN,
     soft_time_limit=TRAINING_SECONDS,
     time_limit=TRAINING_SECONDS + HARD_LIMIT_SECONDS,
     acks_late=True,

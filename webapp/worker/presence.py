@@ -7,8 +7,8 @@ import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from webapp import queue
 from webapp.db import now
+from webapp.jobs import WORKERS
 from webapp.monitoring import services
 from webapp.monitoring.models import Part
 from webapp.worker import predictors
@@ -28,7 +28,7 @@ def note(job: str) -> None:
     global _noted_at
     if time.monotonic() - _noted_at < NOTED_SECONDS:
         return
-    part = next(Part(name) for name, jobs in queue.WORKERS.items() if job in jobs)
+    part = next(Part(name) for name, jobs in WORKERS.items() if job in jobs)
     try:
         services.note_alive(
             name=f"{socket.gethostname()}:{os.getppid()}",  # jobs run in forked children

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from webapp.config import REPOSITORY, InvalidSettings, Settings
-from webapp.queue import QUEUES, WORKERS
+from webapp.jobs import QUEUES, WORKERS
 from webapp.supervise import keep_running
 
 BEHIND_THE_WEB = ("nice", "-n", "10")
