@@ -1,14 +1,21 @@
 """From the release before, with data: its rows come up to today's tables, and work goes on.
 
-`former/0005.json` is what an installation of a former release wrote, when 0005 was the newest
-migration:
-a clinician and an administrator, a case that was read, explained and signed, one on which the model
-held its answer back, and one that waits; the record, and the stored pictures.
+Each file of `former` is what an installation of a former release wrote when the migration that it
+is named by was the newest, with the record and the stored pictures:
+
+0005: a clinician and an administrator, a case that was read, explained and signed, one on which the
+model held its answer back, and one that waits.
+
+0019: an approver beside them, a case of a patient who consents, which names its lesion; a data set
+and a snapshot of both, a training that has ended and one that waits; a plan that was changed, a
+version that was promoted and taken back, one that has passed and waits for its approver, and one
+that reads unseen.
 """
 
 import base64
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,16 +31,35 @@ from webapp import audit, backup, queue, storage
 from webapp.accounts.models import Site, User
 from webapp.app import create_app
 from webapp.assessments.models import Assessment, State
-from webapp.cases.models import Case, Consent
+from webapp.cases.models import Case, Consent, Image
 from webapp.config import Settings
 from webapp.core import create_core
+from webapp.datasets.models import Dataset
 from webapp.db import db
 from webapp.erasures import services as erasures
+from webapp.promotion.models import PromotionRequest
 from webapp.registry.models import ModelVersion
+from webapp.registry.queries import champion, shadow
 from webapp.reviews.models import Review
+from webapp.training import services as training
+from webapp.training.models import TrainingRun
+from webapp.worker import sharing
 
-FORMER: dict[str, Any] = json.loads((Path(__file__).parent / "former" / "0005.json").read_text())
-KEY = FORMER["audit_key"]
+KEY = "a" * 32
+"""Of the record of both."""
+Former = dict[str, Any]
+
+
+@pytest.fixture
+def former(request: pytest.FixtureRequest) -> Former:
+    """What an installation of that release held."""
+    text = (Path(__file__).parent / "former" / f"{request.param}.json").read_text()
+    held: Former = json.loads(text)
+    return held
+
+
+def of_release(revision: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("former", [revision], indirect=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -54,17 +80,23 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def upgraded(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+def upgraded(
+    former: Former, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Flask]:
     """The application on the rows of the former release, which were brought up to date."""
     monkeypatch.setattr(queue, "ring", lambda *_: False)
     app = create_app(Settings(instance_dir=tmp_path / "instance", database_url=url, audit_key=KEY))
     app.config["TESTING"] = True
     with app.app_context():
-        flask_migrate.upgrade(revision=FORMER["revision"])
+        flask_migrate.upgrade(revision=former["revision"])
         with db.engine.begin() as connection:
-            _fill(connection)
-        for data in FORMER["blobs"].values():
+            _fill(connection, former["rows"])
+        for data in former["blobs"].values():
             storage.put(base64.b64decode(data))
+        for name, data in former.get("files", {}).items():
+            path = tmp_path / "instance" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(base64.b64decode(data))
         flask_migrate.upgrade()
         db.session.remove()
     yield app
@@ -73,14 +105,14 @@ def upgraded(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         db.engine.dispose()
 
 
-def _fill(connection: sa.Connection) -> None:
+def _fill(connection: sa.Connection, rows_of: dict[str, list[dict[str, Any]]]) -> None:
     """Write the rows into tables as they were then, and have new rows numbered after them."""
     tables = sa.MetaData()
     tables.reflect(connection)
     for table in reversed(tables.sorted_tables):  # what migrations wrote
         if table.name != "alembic_version":
             connection.execute(table.delete())
-    for name, rows in FORMER["rows"].items():
+    for name, rows in rows_of.items():
         table = tables.tables[name]
         for row in rows:
             connection.execute(table.insert().values({k: _typed(table.c[k], row[k]) for k in row}))
@@ -102,6 +134,7 @@ def _typed(column: sa.Column[Any], value: Any) -> Any:
     return moment if column.type.timezone else moment.replace(tzinfo=None)
 
 
+@of_release("0005")
 def test_rows_of_a_former_release_come_up_to_date_and_work_goes_on(
     upgraded: Flask, tmp_path: Path
 ) -> None:
@@ -144,3 +177,55 @@ def test_rows_of_a_former_release_come_up_to_date_and_work_goes_on(
         assert db.session.scalar(sa.select(sa.func.count(Case.id))) == 4
         db.session.remove()
         db.engine.dispose()
+
+
+@of_release("0019")
+def test_what_was_learnt_and_asked_for_before_goes_on(upgraded: Flask) -> None:
+    with upgraded.app_context():
+        assert audit.verify() == []
+        office, chief = (
+            db.session.scalars(sa.select(User).where(User.username == name)).one()
+            for name in ("office", "chief")
+        )
+        named, unnamed = db.session.scalars(sa.select(Image).order_by(Image.case_id))
+        assert [one.region and one.region.label for one in (named, unnamed)] == [
+            "mole on the arm",
+            None,
+        ]
+        asked = db.session.scalars(
+            sa.select(PromotionRequest).where(PromotionRequest.decision.is_(None))
+        ).one()
+        request_id, comparison_id, task_id = asked.id, asked.comparison_id, asked.reading_task_id
+        ended = db.session.scalars(
+            sa.select(TrainingRun).where(TrainingRun.model_version_id.is_not(None))
+        ).one()
+        learnt = (ended.id, ended.snapshot_id, ended.model_version_id)
+        taken = training.claim(worker="trainer:1", has_gpu=False, lease_seconds=60)
+        assert taken is not None
+        assert taken.run_id > ended.id
+        dataset = db.session.scalars(sa.select(Dataset)).one()
+        assert (dataset.pictures_sha256, sharing.step()) == (None, True)
+        assert dataset.pictures_sha256 in set(storage.hashes())
+
+    desk = Browser(upgraded.test_client()).sign_in(office)
+    assert "Passed" in desk.get(f"/comparisons/{comparison_id}").text
+    assert "It finds more." in desk.get(f"/changes/{task_id}").text
+    run_id, snapshot_id, made_id = learnt
+    for path in (f"/training/{run_id}", f"/snapshots/{snapshot_id}", f"/changes/{task_id}/plan"):
+        assert desk.get(path).status_code == 200
+    assert f"/snapshots/{snapshot_id}" in desk.get(f"/models/{made_id}").text
+    answer = (
+        Browser(upgraded.test_client())
+        .sign_in(chief)
+        .post(f"/promotion-requests/{request_id}/approve")
+    )
+    assert answer.status_code == 303
+    rows = re.findall(
+        r"First of its reading task|Promoted|Rolled back to", desk.get("/ledger").text
+    )
+    assert rows == ["Promoted", "Rolled back to", "Promoted", "First of its reading task"]
+
+    with upgraded.app_context():
+        serving, unseen = champion(task_id), shadow(task_id)
+        assert [one and one.version for one in (serving, unseen)] == ["3.0.0", "4.0.0"]
+        assert audit.verify() == []
