@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests import clinic
-from tests.factories import serving_model
+from tests.factories import manifest, serving_model
 from webapp import storage
 from webapp.accounts.models import User
 from webapp.assessments import services as assessments
@@ -12,12 +12,18 @@ from webapp.promotion import queries, services
 from webapp.promotion.models import Comparison, PromotionRequest
 from webapp.promotion.plans import Plan
 from webapp.registry.models import ModelVersion, Promotion
+from webapp.registry.services import register
 
 
 def candidate(version: str = "2.0.0") -> ModelVersion:
     """A version beside the one that serves."""
     clinic.serve()
     return serving_model(version=version)
+
+
+def first() -> ModelVersion:
+    """A version of a reading task that none serves, as one that was uploaded."""
+    return register(manifest=manifest(), bundle_sha256="f" * 64, model_card="# A model")
 
 
 def compared(version: ModelVersion, low: float = -0.01) -> Comparison:

@@ -31,7 +31,7 @@ from webapp.db import db, transaction
 from webapp.errors import Invalid
 from webapp.jobs import ADMINISTER, ASSESS
 from webapp.registry.models import ModelVersion
-from webapp.registry.queries import champion, versions_of
+from webapp.registry.queries import champion, champions, versions_of
 from webapp.worker import fetching, install, jobs, predictors
 
 ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -88,7 +88,7 @@ def test_a_bundle_is_installed_and_kept_in_the_store(
     version = installation.model_version
     assert version is not None
     assert version.bundle_sha256 == sha256
-    assert champion(version.reading_task_id) is version  # it is the first
+    assert champion(version.reading_task_id) is None  # the first, and of one person
     assert BundleArchive(storage.get(version.archive_sha256 or ""))
     assert sha256 in predictors.at_hand()
     done = clinic.recorded("installation.requested", "model.installed", "installation.completed")
@@ -221,6 +221,8 @@ def test_the_command_waits_for_the_worker_and_says_what_came_of_it(
     done = run(args=["bundle", "install", str(path)])
     assert done.exit_code == 0, done.output
     assert "blood-cell 0.0.0 is installed" in done.output
+    with app.app_context():
+        assert [serving.version for serving in champions()] == ["0.0.0"]  # it is the first
     refused = run(args=["bundle", "install", str(path), "--sha256", "0" * 64])
     assert refused.exit_code == 1
     assert "another bundle than you expect" in refused.output

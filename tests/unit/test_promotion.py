@@ -295,6 +295,53 @@ def test_the_database_takes_no_approval_twice(
             connection.execute(insert(Promotion).values(**again, first_approved_by_id=first))
 
 
+def test_a_first_version_takes_two_people_and_no_comparison(
+    core: Flask, administrator: User, approver: User, people: People
+) -> None:
+    version, second = promotions.first(), people.user(Role.ADMINISTRATOR, Role.APPROVER)
+    task_id = version.reading_task_id
+    promotions.plan(administrator, version, approvals_needed=2)
+    with pytest.raises(Forbidden):
+        services.request_first(actor=approver, version=version, reason="The first.")
+    request = services.request_first(actor=administrator, version=version, reason="The first.")
+    with pytest.raises(Conflict, match="requested"):
+        services.request_first(actor=second, version=version, reason="The same.")
+    assert services.approve(actor=approver, request=request) is None
+    assert registry.champion(task_id) is None
+    line = services.approve(actor=second, request=request)
+    assert line is not None
+    assert (line.kind, line.comparison_id) == (PromotionKind.FIRST, None)
+    assert line.is_uncompared
+    assert (line.requested_by, line.approvers) == (administrator, [approver, second])
+    assert registry.champion(task_id) is version
+    forged = {"kind": "first", "reading_task_id": task_id, "model_version_id": version.id}
+    forged |= {"requested_by_id": approver.id, "reason": "Forged.", "serves_from": now()}
+    with pytest.raises(IntegrityError), db.engine.begin() as connection:
+        connection.execute(insert(Promotion).values(**forged, approved_by_id=approver.id))
+    other = serving_model(version="2.0.0")
+    with pytest.raises(Conflict, match="compare_first"):
+        services.request_first(actor=administrator, version=other, reason="Quicker.")
+
+
+@ONE_KIND
+def test_a_first_version_is_approved_while_none_serves_and_the_plan_holds(
+    core: Flask, administrator: User, approver: User, people: People
+) -> None:
+    version, both = promotions.first(), people.user(Role.ADMINISTRATOR, Role.APPROVER)
+    request = services.request_first(actor=both, version=version, reason="The first.")
+    with pytest.raises(Conflict, match="own_request"):
+        services.approve(actor=both, request=request)
+    promotions.plan(administrator, version, margin=0.02)
+    with pytest.raises(Conflict, match="not_first"):
+        services.approve(actor=approver, request=request)
+    services.decline(actor=approver, request=request)
+    request = services.request_first(actor=both, version=version, reason="Once more.")
+    assert registry.champion(version.reading_task_id) is None
+    assert serving_model(version="2.0.0").reading_task_id == version.reading_task_id
+    with pytest.raises(Conflict, match="not_first"):
+        services.approve(actor=approver, request=request)
+
+
 @ONE_KIND
 def test_only_whom_the_plan_names_approves_and_as_long_as_they_may(
     champion: ModelVersion,

@@ -1,6 +1,6 @@
 """What administrators fill in to change a plan, and to ask that a model serve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask_babel import gettext as _
@@ -26,6 +26,7 @@ from webapp.permissions import Permission
 from webapp.promotion.models import ChangePlan
 from webapp.promotion.plans import METRICS, PARTS, SUBGROUPS, Plan
 from webapp.promotion.wording import refusal, refused
+from webapp.registry.models import ModelVersion
 
 REASON_LENGTH_MAX = 1000
 
@@ -189,6 +190,16 @@ class RequestForm(FlaskForm):
     """Asks that a model serve."""
 
     reason = _reason(_l("Whoever decides reads it, and it is kept in the ledger."))
+
+
+class FirstForm(RequestForm):
+    """Asks that a version serve a reading task that none serves."""
+
+    version = SelectField(_l("Version"), coerce=int)
+
+    def __init__(self, versions: Sequence[ModelVersion]) -> None:
+        super().__init__()
+        self.version.choices = [(one.id, one.version) for one in versions]
 
 
 class MomentForm(FlaskForm):

@@ -3,7 +3,7 @@ which one did when, is `registry`'s.)"""
 
 import datetime as dt
 import enum
-from typing import Any
+from typing import Any, cast
 
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import (
@@ -199,8 +199,9 @@ _DECISION_TONES = {
 
 
 class PromotionRequest(Base):
-    """Somebody asks that a candidate which passed serve; somebody else decides, or two others do.
-    Where the plan asks for two, the first of them is noted, and the second one decides."""
+    """Somebody asks that a candidate which passed serve, or the first version of a reading task,
+    which there is nothing to compare with; somebody else decides, or two others do. Where the plan
+    asks for two, the first of them is noted, and the second one decides."""
 
     __tablename__ = "promotion_requests"
     __table_args__ = (
@@ -223,6 +224,13 @@ class PromotionRequest(Base):
             name="first_approved_by_another",
         ),
         CheckConstraint("reason <> ''", name="reason_given"),
+        CheckConstraint(
+            "(comparison_id IS NULL) = (uncompared_id IS NOT NULL)",
+            name="uncompared_without_comparison",
+        ),
+        CheckConstraint(
+            "(uncompared_id IS NULL) = (plan_id IS NULL)", name="plan_where_uncompared"
+        ),
         Index(
             "uq_promotion_requests_open",
             "reading_task_id",
@@ -234,7 +242,11 @@ class PromotionRequest(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     reading_task_id: Mapped[int] = mapped_column(ForeignKey("reading_tasks.id"))
-    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparisons.id"), index=True)
+    comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"), index=True)
+    uncompared_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    """The version, where none served that it could be compared with; the database wants either."""
+    plan_id: Mapped[int | None] = mapped_column(ForeignKey("change_plans.id"))
+    """The plan in force, where no comparison names it."""
     reason: Mapped[str] = mapped_column(Text)
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     requested_at: Mapped[dt.datetime]
@@ -246,15 +258,23 @@ class PromotionRequest(Base):
     decided_at: Mapped[dt.datetime | None]
 
     reading_task: Mapped[ReadingTask] = relationship()
-    comparison: Mapped[Comparison] = relationship()
+    comparison: Mapped[Comparison | None] = relationship()
+    uncompared: Mapped[ModelVersion | None] = relationship()
+    uncompared_by: Mapped[ChangePlan | None] = relationship()
     requested_by: Mapped[User] = relationship(foreign_keys=requested_by_id)
     first_approved_by: Mapped[User | None] = relationship(foreign_keys=first_approved_by_id)
     decided_by: Mapped[User | None] = relationship(foreign_keys=decided_by_id)
 
     @property
+    def candidate(self) -> ModelVersion:
+        """The version that is to serve."""
+        return self.comparison.candidate if self.comparison else cast(ModelVersion, self.uncompared)
+
+    @property
     def plan(self) -> Plan:
-        """The one that its comparison was asked for with."""
-        return self.comparison.plan.plan
+        """The one that its comparison was asked for with; that it was itself, without one."""
+        kept = self.comparison.plan if self.comparison else cast(ChangePlan, self.uncompared_by)
+        return kept.plan
 
     @property
     def missing_count(self) -> int:

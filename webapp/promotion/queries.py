@@ -195,6 +195,14 @@ def is_up_to_date(comparison: Comparison) -> bool:
     )
 
 
+def is_still_first(request: PromotionRequest) -> bool:
+    """Whether still none serves the reading task of a request without a comparison, and the plan
+    holds that it was asked for by."""
+    plan = latest_plan(request.reading_task_id)
+    is_by_plan = plan is not None and plan.id == request.plan_id
+    return is_by_plan and registry.champion(request.reading_task_id) is None
+
+
 def get_request(request_id: int) -> PromotionRequest:
     """
     Raises:

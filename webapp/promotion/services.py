@@ -245,6 +245,39 @@ def request_promotion(*, actor: User, comparison: Comparison, reason: str) -> Pr
     return request
 
 
+def request_first(*, actor: User, version: ModelVersion, reason: str) -> PromotionRequest:
+    """Ask that a version serve a reading task that none serves. There is nothing to compare it
+    with: what stands before it is that somebody else has to approve it, as the plan says.
+
+    Raises:
+        Forbidden: the actor may not ask.
+        Conflict: `not_to_serve`: it was made only to be compared with; `compare_first`: a version
+            serves, which it has to be compared with; `requested`: a request is open.
+    """
+    if not actor.can(Permission.MANAGE_MODELS):
+        raise Forbidden(Permission.MANAGE_MODELS)
+    with transaction():
+        registry.lock_parts(reading_task_id=version.reading_task_id)
+        if not version.may_serve:
+            raise Conflict("not_to_serve")
+        if champion(version.reading_task_id):
+            raise Conflict("compare_first")
+        if queries.open_request(version.reading_task_id):
+            raise Conflict("requested")
+        request = PromotionRequest(
+            reading_task_id=version.reading_task_id,
+            uncompared=version,
+            uncompared_by=_kept(queries.plan_in_force(version.reading_task_id)),
+            reason=reason,
+            requested_by=actor,
+            requested_at=now(),
+        )
+        db.session.add(request)
+        db.session.flush()
+        _record_request("requested", request, actor)
+    return request
+
+
 def approve(*, actor: User, request: PromotionRequest) -> Promotion | None:
     """Let the candidate of a request serve: at once, for every case that is sent from now on. None
     if the plan asks for a second person's approval beside this one, for which it waits.
@@ -252,8 +285,9 @@ def approve(*, actor: User, request: PromotionRequest) -> Promotion | None:
     Raises:
         Forbidden: the actor may not approve models.
         Conflict: `decided`: somebody has decided on it; `own_request`: it takes a second person;
-            `not_named`: the plan names others; `approved_already`: the actor has; `outdated`:
-            another version serves, or another plan holds, than it was compared by.
+            `not_named`: the plan names others; `approved_already`: the actor has; `outdated` or
+            `not_first`: another version serves, or another plan holds, than it was compared or
+            asked for by.
     """
     if not actor.can(Permission.APPROVE_MODELS):
         raise Forbidden(Permission.APPROVE_MODELS)
@@ -261,18 +295,21 @@ def approve(*, actor: User, request: PromotionRequest) -> Promotion | None:
         _hold_open(request)
         if hindrance := request.hindrance(actor):
             raise Conflict(hindrance)
-        _check_proven(request.comparison)
+        if request.comparison:
+            _check_proven(request.comparison)
+        elif not queries.is_still_first(request):
+            raise Conflict("not_first")
         if request.missing_count > 1:
             request.first_approved_by_id, request.first_approved_at = actor.id, now()
             db.session.flush()
             _record_request("approved", request, actor)
             return None
-        version = request.comparison.candidate
+        version = request.candidate
         _decide(request, Decision.APPROVED, actor)
         registry.take_part(version=version, alias=Alias.SHADOW)
         _look_back(version)
         line = Promotion(
-            kind=PromotionKind.PROMOTION,
+            kind=PromotionKind.PROMOTION if request.comparison else PromotionKind.FIRST,
             model_version=version,
             comparison_id=request.comparison_id,
             requested_by_id=request.requested_by_id,
@@ -440,7 +477,7 @@ def _record_request(what: str, request: PromotionRequest, actor: User) -> None:
         actor=actor,
         action=f"promotion.{what}",
         subject=request,
-        version=request.comparison.candidate.version,
+        version=request.candidate.version,
         comparison_id=request.comparison_id,
     )
 

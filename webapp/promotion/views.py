@@ -14,10 +14,10 @@ from webapp.db import now
 from webapp.errors import Conflict, NotFound
 from webapp.permissions import Permission, poll, require, signed_in_user
 from webapp.promotion import queries, services, wording
-from webapp.promotion.forms import MomentForm, PlanForm, RequestForm
+from webapp.promotion.forms import FirstForm, MomentForm, PlanForm, RequestForm
 from webapp.promotion.models import ChangePlan, Comparison, Decision
 from webapp.promotion.plans import expected_half_width, subjects_needed
-from webapp.registry.queries import get_version, ledger
+from webapp.registry.queries import get_version, ledger, versions_of
 from webapp.rendering import fragment
 
 blueprint = Blueprint("promotion", __name__)
@@ -153,6 +153,27 @@ def request_promotion(comparison_id: int) -> ResponseReturnValue:
     return _to(comparison.candidate.reading_task)
 
 
+@blueprint.post("/changes/<int:reading_task_id>/first")
+@require(Permission.MANAGE_MODELS)
+def request_first(reading_task_id: int) -> ResponseReturnValue:
+    """Ask that a version serve a reading task that none serves."""
+    task = get_reading_task(reading_task_id)
+    form = _first_form(task)
+    if not form.validate():
+        return _standing_page(task, form), 422
+    try:
+        services.request_first(
+            actor=signed_in_user(),
+            version=get_version(form.version.data),
+            reason=form.reason.data,
+        )
+    except Conflict as conflict:
+        flash(wording.refusal(conflict), "danger")
+        return _standing_page(task, form), conflict.status
+    flash(_("Asked. Somebody else who may approve models decides on it."), "good")
+    return _to(task)
+
+
 @blueprint.post("/promotion-requests/<int:request_id>/approve")
 @require(Permission.APPROVE_MODELS)
 def approve(request_id: int) -> ResponseReturnValue:
@@ -249,10 +270,17 @@ def _to(task: ReadingTask) -> ResponseReturnValue:
     return redirect(url_for("promotion.standing", reading_task_id=task.id), 303)
 
 
-def _standing_page(task: ReadingTask) -> str:
+def _standing_page(task: ReadingTask, form: FirstForm | None = None) -> str:
     return render_template(
-        "promotion/standing.html", standing=queries.standing(task), lines=ledger(task.id)
+        "promotion/standing.html",
+        standing=queries.standing(task),
+        lines=ledger(task.id),
+        form=form or _first_form(task),
     )
+
+
+def _first_form(task: ReadingTask) -> FirstForm:
+    return FirstForm([version for version in versions_of(task.id) if version.may_serve])
 
 
 def _plan_page(task: ReadingTask, form: PlanForm) -> str:

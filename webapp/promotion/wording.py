@@ -37,6 +37,10 @@ _REFUSALS = {
         "Another version serves, or another plan holds, than this comparison was made by. Compare"
         " again."
     ),
+    "compare_first": _l("A version serves this reading task. Compare this one with it."),
+    "not_first": _l(
+        "Another version serves by now, or another plan holds than when this was asked for."
+    ),
     "requested": _l("A request for this reading task is open. Decide on it first."),
     "decided": _l("Somebody has decided on this request."),
     "own_request": _l("You asked for this yourself: it takes a second person to approve it."),

@@ -132,12 +132,13 @@ class Promotion(Base):
             "(kind = 'promotion') = (comparison_id IS NOT NULL)", name="promotion_is_proven"
         ),
         CheckConstraint(
-            "kind <> 'promotion' OR (requested_by_id IS NOT NULL AND approved_by_id IS NOT NULL"
+            "kind = 'rollback' OR (kind = 'first' AND approved_by_id IS NULL)"
+            " OR (requested_by_id IS NOT NULL AND approved_by_id IS NOT NULL"
             " AND requested_by_id <> approved_by_id)",
             name="promotion_by_two",
         ),
         CheckConstraint(
-            "first_approved_by_id IS NULL OR (kind = 'promotion'"
+            "first_approved_by_id IS NULL OR (kind <> 'rollback'"
             " AND first_approved_by_id <> requested_by_id"
             " AND first_approved_by_id <> approved_by_id)",
             name="first_approved_by_a_third",
@@ -156,7 +157,7 @@ class Promotion(Base):
     first_approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     """Who approved before, where it took two; None where one was enough."""
     comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"))
-    """What proved it."""
+    """What proved it; none of a first version, which there was nothing to compare with."""
     reason: Mapped[str] = mapped_column(Text)
     serves_from: Mapped[dt.datetime]
 
@@ -166,6 +167,11 @@ class Promotion(Base):
     requested_by: Mapped[User | None] = relationship(foreign_keys=requested_by_id)
     approved_by: Mapped[User | None] = relationship(foreign_keys=approved_by_id)
     first_approved_by: Mapped[User | None] = relationship(foreign_keys=first_approved_by_id)
+
+    @property
+    def is_uncompared(self) -> bool:
+        """People let it serve without a comparison."""
+        return self.kind is PromotionKind.FIRST and self.approved_by_id is not None
 
     @property
     def approvers(self) -> list[User]:

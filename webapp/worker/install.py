@@ -49,8 +49,9 @@ _SOURCE = re.compile(r"^- `(?P<name>[^`]+)`: (?P<source>.+)$", re.MULTILINE)
 """A line of it: a picture, and where it is from under which licence."""
 
 
-def install(path: Path, *, actor: User | None = None) -> bool:
-    """Install the bundle in a folder; False if it is here already.
+def install(path: Path, *, actor: User | None = None, waits: bool = False) -> bool:
+    """Install the bundle in a folder; False if it is here already. The first of its reading task
+    serves it at once, unless it `waits` for people to let it.
 
     Raises:
         ml.bundle.BundleError: the folder is not a bundle, or was changed.
@@ -66,7 +67,8 @@ def install(path: Path, *, actor: User | None = None) -> bool:
             return False
         fetching.try_out(path, settings)
         version = _register(bundle, _copy(bundle, settings.bundles_dir), actor)
-        promote_first(version=version, actor=actor)
+        if not waits:
+            promote_first(version=version, actor=actor)
     return True
 
 

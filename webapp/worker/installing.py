@@ -100,7 +100,8 @@ def _install(claim: Claim) -> ModelVersion:
             unstated = list(not_stated(bundle.facts))
             if unstated:
                 raise Refused(*({"reason": "not_stated", "name": name} for name in unstated))
-            install.install(path, actor=claim.requested_by)
+            sender = claim.requested_by  # None at the command line, by whoever runs all of this
+            install.install(path, actor=sender, waits=sender is not None)
         except (Invalid, Conflict) as error:
             raise Refused({"reason": error.reason, **error.facts}) from error
         except BundleError as error:

@@ -184,7 +184,7 @@ def _train(claim: Claim, place: Place, is_stopping: IsStopping) -> None:
     _note(claim, place.seen())
     bundle_sha256 = place.progress()["bundle_sha256"]
     try:
-        install(place.bundle)
+        install(place.bundle, waits=True)
     except (BundleError, EngineError, SelfTestFailed, Conflict) as error:
         raise Failed(Trouble.UNFIT, described(error)) from error
     version = installed(bundle_sha256)
