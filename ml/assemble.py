@@ -41,10 +41,13 @@ from ml.parts import EVALUATION_BATCH, Part
 from ml.preprocess import PreprocessSpec
 from ml.reading_task import ReadingTask
 from ml.recipe import GateRecipe, NetworkRecipe, Recipe
+from ml.runs import fitted_alike
 from ml.sampling import draw
 from ml.warm_start import bundle_of
 
 Array = npt.NDArray[np.float32]
+
+RECIPES = Path(__file__).parent / "recipes"
 
 PACKAGED_WEIGHTS = (
     "The weights started from EfficientNet-Lite0 weights fitted to ImageNet: published by the "
@@ -177,6 +180,7 @@ def complete(
     write_predictions(path.parent / "predictions.csv", task.codes, test, answers)
     headline = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
     facts["training"]["figures"] = {name: figures[name] for name in headline}
+    facts["training"]["quoted_first"] = _quoted_first(task, facts["training"]["recipe"])
     drawn = samples.DRAWN.get(task.samples)
     shown = drawn() if drawn else samples.of_test(task, manifest, test, answers)
     facts["self_test"] = samples.write(path, shown, predictor)
@@ -184,6 +188,15 @@ def complete(
     (path / "MODEL_CARD.md").write_text(model_card(task, facts, figures), encoding="utf-8")
     (path / "LICENSE.md").write_text(_licence(task, network), encoding="utf-8")
     return bundles.save(path, facts, tensors)
+
+
+def _quoted_first(task: ReadingTask, recipe: dict[str, Any]) -> dict[str, Any] | None:
+    """The figures to quote before those of the locked test, where they are of this ``recipe``."""
+    quoted = task.quoted_first
+    if not quoted:
+        return None
+    measured = Recipe.load(RECIPES / f"{quoted.recipe}.toml")
+    return asdict(quoted) if fitted_alike(measured, Recipe.from_dict(recipe)) else None
 
 
 def prior_offsets(recipe: Recipe, task: ReadingTask, train: Part) -> tuple[float, ...]:

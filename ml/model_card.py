@@ -36,7 +36,7 @@ which would have stood on both sides. Split `{training["split_sha256"]}`.
 {facts["metadata"]["description"]}. Temperature {facts["calibration"]["temperature"]:.3f}.
 Fitted by code revision `{training["code_revision"]}`, bundled by
 `{training.get("bundled_by", training["code_revision"])}`.
-
+{_quoted_first(training["quoted_first"])}
 ## Figures on the locked test
 Intervals are 95 % bootstrap intervals by subject. Every picture counts, whether or not the model
 abstained.
@@ -80,6 +80,17 @@ that rare findings were fitted together.
 
 Licence of the weights: {task.licence}.
 """
+
+
+def _quoted_first(quoted: Mapping[str, Any] | None) -> str:
+    """The figures that stand before all others, where there are such."""
+    if not quoted:
+        return ""
+    return (
+        f"\n## Figures to go by\n{quoted['name']}. {quoted['description']} "
+        f"{quoted['image_count']} pictures; 95 % bootstrap intervals by subject.\n\n"
+        f"| figure | value | interval |\n| --- | --- | --- |\n{_headline(quoted['figures'])}\n"
+    )
 
 
 def _missing(training: Mapping[str, Any]) -> str:

@@ -31,6 +31,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class QuotedFirst:
+    """Figures that say more of a model's worth than its locked test, and so stand before it."""
+
+    name: str
+    """How they were measured, in a few words."""
+    description: str
+    recipe: str
+    """The file of ``recipes`` that they are of; a model that was fitted otherwise has others."""
+    image_count: int
+    figures: Mapping[str, Mapping[str, Any]]
+    """``value`` and 95 % ``interval`` of each, by its name in a report."""
+
+
+@dataclass(frozen=True)
 class ReadingTask:
     """The clinical side of a bundle: its use, its limits, its findings."""
 
@@ -55,26 +69,27 @@ class ReadingTask:
     region: str = ""
     """What of a patient a picture shows, where the same can be looked at again: ``lesion``,
     ``eye``, or nothing."""
+    quoted_first: QuotedFirst | None = None
 
     @classmethod
     def named(cls, code: str) -> Self:
         """The reading task of ``tasks/<code>.toml``. Raises FileNotFoundError, RecipeError."""
         table = tomllib.loads((TASKS / f"{code}.toml").read_text(encoding="utf-8"))
-        findings = table.pop("findings")
-        return typed_from_dict(
-            cls,
-            table
-            | {"findings": [typed_from_dict(Finding, entry, "finding") for entry in findings]},
-            f"reading task {code}",
-        )
+        parts: dict[str, Any] = {
+            "findings": [typed_from_dict(Finding, entry, "finding") for entry in table["findings"]]
+        }
+        if quoted := table.get("quoted_first"):
+            parts["quoted_first"] = typed_from_dict(QuotedFirst, quoted, "quoted_first")
+        return typed_from_dict(cls, table | parts, f"reading task {code}")
 
     def taught_by(self, data: Mapping[str, Any], started: Mapping[str, Any] | None = None) -> Self:
         """The same, of a model that learnt from the data of which a ``dataset.json`` says ``data``,
         from the weights of the bundle whose facts are ``started``.
 
         The data and their terms stand in the place of those that the reading task's own models
-        learnt from, and the weights are under the terms of both data and start. Where the file
-        does not name them, or names these very data, all is as it is.
+        learnt from, the weights are under the terms of both data and start, and the own models'
+        figures are not this one's. Where the file does not name them, or names these very data,
+        all is as it is.
         """
         title, terms, url = (data.get(name) or "" for name in ("title", "licence", "url"))
         if not (title and terms) or (
@@ -99,6 +114,7 @@ class ReadingTask:
                 "holds of the data that this one learnt from nobody has written down.",
                 *self.known_limits,
             ),
+            quoted_first=None,
         )
 
     @property

@@ -32,13 +32,18 @@ def open_run(run: Path, recipe: Recipe, split: Split, codes: tuple[str, ...]) ->
         run.mkdir(parents=True, exist_ok=True)
         note(run, **_origin(recipe, split, codes))
     kept = notes(run)
-    fitted, now = Recipe.from_dict(kept["recipe"]).to_dict(), recipe.to_dict()
-    same_recipe = all(_plain(fitted[name]) == _plain(now[name]) for name in FITTED_BY)
+    same_recipe = fitted_alike(Recipe.from_dict(kept["recipe"]), recipe)
     if not same_recipe or kept["split_sha256"] != split.sha256:
         raise ValueError(f"{run} holds a run of another recipe or split; choose another folder")
     learnt = kept.get("findings", sorted(codes))  # runs that kept none had them in this order
     if learnt != list(codes):
         raise ValueError(f"{run} holds a run for the findings {', '.join(learnt)}, in this order")
+
+
+def fitted_alike(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes make the same weights of the same pictures."""
+    first, second = one.to_dict(), other.to_dict()
+    return all(_plain(first[name]) == _plain(second[name]) for name in FITTED_BY)
 
 
 def provenance(run: Path, recipe: Recipe) -> dict[str, Any]:

@@ -61,6 +61,10 @@ BROKEN: list[dict[str, Any]] = [
     {"findings": [1, {"code": "grave"}, {}], "operating_points": {"grave": {"threshold": True}}},
     {"reading_task": None, "findings": None},
     {"abstention": {"confidence_below": "0.9", "novelty_above": None}},
+    *(
+        {"training": {"quoted_first": said}}
+        for said in (None, [], "text", {"name": 7, "figures": {}}, {"name": "x", "figures": [1]})
+    ),
 ]
 
 

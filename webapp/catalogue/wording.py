@@ -41,5 +41,7 @@ def _of_manifest(file: IO[bytes]) -> Iterator[str]:
         yield from (finding["name"], finding["description"], finding["recommendation"])
     yield manifest["intended_use"]
     yield from manifest["not_for"]
+    if quoted := manifest["training"].get("quoted_first"):
+        yield from (quoted["name"], quoted["description"])
     for choices in manifest["metadata"].get("choices", {}).values():
         yield from choices

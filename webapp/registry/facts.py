@@ -36,6 +36,16 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Quoted:
+    """Figures that say more of a model's worth than its locked test, and how they were measured."""
+
+    name: str
+    description: str
+    image_count: int
+    figures: list[Figure]
+
+
+@dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """From which probability on a finding counts as present, and what follows from it."""
 
@@ -99,14 +109,16 @@ class Facts:
     @property
     def figures(self) -> list[Figure]:
         """The figures on the locked test set."""
-        figures = []
-        for code, said in _within(self._manifest, "training", "figures").items():
-            said = said if isinstance(said, Mapping) else {"value": said}
-            value = number(said.get("value"))
-            if value is not None:
-                label = str(FIGURES.get(code, code.replace("_", " ")))
-                figures.append(Figure(code, label, value, interval(said.get("interval"))))
-        return figures
+        return _figures(_within(self._manifest, "training", "figures"))
+
+    @property
+    def quoted_first(self) -> Quoted | None:
+        """The figures to go by before those, where it has any."""
+        said = _within(self._manifest, "training", "quoted_first")
+        figures = _figures(_within(said, "figures"))
+        name, description = _text(said.get("name")), _text(said.get("description"))
+        count = int(number(said.get("image_count")) or 0)
+        return Quoted(name, description, count, figures) if name and figures else None
 
     @property
     def missing_test_count(self) -> int:
@@ -179,6 +191,17 @@ class Facts:
             if value is not None and (limit, value) not in _NEVER_EXCEEDED:
                 sentences.append(_limit(limit, value))
         return sentences
+
+
+def _figures(stated: Mapping[str, Any]) -> list[Figure]:
+    figures = []
+    for code, said in stated.items():
+        said = said if isinstance(said, Mapping) else {"value": said}
+        value = number(said.get("value"))
+        if value is not None:
+            label = str(FIGURES.get(code, code.replace("_", " ")))
+            figures.append(Figure(code, label, value, interval(said.get("interval"))))
+    return figures
 
 
 def share(value: float) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ml import assemble as assembling
 from ml import bundle as bundles
 from ml import regate
 from ml.assemble import assemble, prior_offsets
@@ -21,7 +22,7 @@ from ml.networks import build_network
 from ml.parts import read_part
 from ml.predictor import Predictor
 from ml.preprocess import PreprocessSpec
-from ml.reading_task import ReadingTask
+from ml.reading_task import QuotedFirst, ReadingTask
 from ml.recipe import DataRecipe, GateRecipe, MetadataRecipe, NetworkRecipe, Recipe, TrainingRecipe
 from tests.unit.ml.factories import picture, picture_bytes, reading_task
 
@@ -31,6 +32,21 @@ GATES = GateRecipe(short_side_below_px=16)
 EYE = reading_task("N", "D", "O", multi_label=True, other="O")
 SKIN = reading_task("mel", "nv")
 SITES = ("back", "face", "")
+QUOTED = QuotedFirst(
+    "Elsewhere", "Not good.", "house", 99, {"accuracy": {"value": 0.4, "interval": [0.3, 0.5]}}
+)
+HOUSE = """
+reading_task = "test"
+version = "0"
+[preprocess]
+native_short_side_px = 32
+size_px = 32
+[network]
+name = "plain-cnn"
+init = "random"
+[training]
+class_weights = "sqrt"
+"""
 
 
 @pytest.fixture
@@ -92,8 +108,13 @@ def put_together(path: Path, recipe: Recipe, task: ReadingTask, manifest: Manife
     )
 
 
-def test_several_findings(tmp_path: Path, drawings: Callable[[ReadingTask], Manifest]) -> None:
-    """A drawn self-test, own pictures not refused, and answers without support held back."""
+def test_several_findings(
+    tmp_path: Path, drawings: Callable[[ReadingTask], Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drawn self-test, own pictures not refused, answers without support held back, and what is
+    quoted of its recipe before its locked test."""
+    monkeypatch.setattr(assembling, "RECIPES", tmp_path)
+    (tmp_path / "house.toml").write_text(HOUSE)
     recipe = Recipe(
         "test",
         "1",
@@ -102,7 +123,7 @@ def test_several_findings(tmp_path: Path, drawings: Callable[[ReadingTask], Mani
         training=TrainingRecipe(class_weights="sqrt"),
         gates=replace(GATES, operating="f1"),
     )
-    task, manifest = replace(EYE, samples="phantom"), drawings(EYE)
+    task, manifest = replace(EYE, samples="phantom", quoted_first=QUOTED), drawings(EYE)
     bundle = put_together(tmp_path / "bundle", recipe, task, manifest)
     assert bundles.verify(bundle.path) == []
     assert bundle.calibration.multi_label
@@ -110,6 +131,13 @@ def test_several_findings(tmp_path: Path, drawings: Callable[[ReadingTask], Mani
     assert [case["file"] for case in bundle.facts["self_test"]] == ["selftest/phantom.png"]
     card = (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "named by all findings that reach their operating point" in card
+    quoted = bundle.facts["training"]["quoted_first"]
+    assert quoted["figures"]["accuracy"]["value"] == 0.4
+    first, then = (
+        card.index("| accuracy | 0.4000 | 0.3000 to 0.5000 |"),
+        card.index("locked test\n"),
+    )
+    assert card.index("Elsewhere. Not good. 99 pictures") < first < then
     assert "from the same data set" not in (bundle.path / "LICENSE.md").read_text(encoding="utf-8")
 
     predictor = Predictor(bundle, TorchEngine(bundle, "cpu"))
@@ -138,7 +166,11 @@ def test_a_finding_and_what_is_known_of_the_patient(
         gates=replace(GATES, decision="balanced"),
     )
     malignant = replace(SKIN.findings[0], malignancy="malignant")
-    task = replace(SKIN, findings=(malignant, replace(SKIN.findings[1], malignancy="benign")))
+    task = replace(
+        SKIN,
+        findings=(malignant, replace(SKIN.findings[1], malignancy="benign")),
+        quoted_first=replace(QUOTED, recipe="dermoscopy-fusion"),
+    )
     manifest = drawings(task)
     bundle = put_together(tmp_path / "bundle", recipe, task, manifest)
     assert bundle.metadata.fields == ("age", "sex", "localization")
@@ -152,6 +184,8 @@ def test_a_finding_and_what_is_known_of_the_patient(
     assert "uses age, sex, localization; each may be unknown" in card
     assert "Malignant (mel) against benign" in card
     assert "sex: female" in card
+    assert bundle.facts["training"]["quoted_first"] is None  # it is of another recipe
+    assert "Not good." not in card
 
     predictor = Predictor(bundle, TorchEngine(bundle, "cpu"))
     assert predictor.self_test().passed

@@ -29,6 +29,20 @@ def test_every_reading_task_is_complete(path: Path) -> None:
         assert 0 <= finding.severity <= 5
 
 
+def test_what_is_quoted_first_is_of_the_models_that_learnt_from_the_house_s_data() -> None:
+    chest = ReadingTask.named("chest-ct")
+    assert chest.quoted_first
+    assert (RECIPES / f"{chest.quoted_first.recipe}.toml").exists()
+    same = {
+        "title": "SARS-CoV-2 CT-Scan",
+        "licence": "none stated",
+        "url": "arxiv.org/abs/2003.13865",
+    }
+    assert chest.taught_by(same).quoted_first == chest.quoted_first
+    assert chest.taught_by(same | {"own_pictures": "5 of the house"}).quoted_first is None
+    assert chest.taught_by({"title": "Other slices", "licence": "CC0"}).quoted_first is None
+
+
 def test_a_file_overrides_defaults(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('reading_task = "x"\nversion = "1"\n[training]\nepochs = 3\n')
