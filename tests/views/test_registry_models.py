@@ -1,11 +1,13 @@
 """GET /models."""
 
+import json
 from collections.abc import Callable
 
 from flask import Flask
 
 from tests import clinic, factories
 from tests.conftest import Browser, People
+from tests.demo import newest_bundle
 from webapp.db import db
 
 FIGURES = {"accuracy": {"value": 0.9953, "interval": [0.9883, 1.0]}}
@@ -40,6 +42,26 @@ def test_it_lists_the_versions_of_each_reading_task_with_the_one_that_serves(
     assert "99.5\N{NO-BREAK SPACE}%" in blood
     assert "95 % interval 98.8\N{NO-BREAK SPACE}% to 100.0\N{NO-BREAK SPACE}%" in blood
     assert "not stated" in skin
+
+
+def test_what_is_quoted_first_stands_in_the_place_of_the_accuracy(
+    app: Flask, office: Browser
+) -> None:
+    """Chest CT is quoted on collections that it has not met, in the list and on its page."""
+    shipped = json.loads((newest_bundle("chest-ct") / "bundle.json").read_text())
+    with app.app_context():
+        version = factories.serving_model(task="chest")
+        version.manifest = version.manifest | {"training": shipped["training"]}
+        db.session.commit()
+        number = version.id
+    quoted, tested = "42.5\N{NO-BREAK SPACE}%", "67.9\N{NO-BREAK SPACE}%"
+    listed, page = shown(office), office.get(f"/models/{number}").get_data(as_text=True)
+    for text in (listed, page):
+        assert "On collections that it has not met" in text
+        assert "95 % interval 36.6\N{NO-BREAK SPACE}% to 48.2\N{NO-BREAK SPACE}%" in text
+    assert quoted in listed
+    assert tested not in listed
+    assert page.index("3,134 images") < page.index(quoted) < page.index(tested)
 
 
 def test_it_says_so_where_nothing_is_installed(office: Browser) -> None:
