@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 # Many processes start, of the same files: each is compiled once, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test test-parts test-whole lint chaos bench train recipes-smoke recipes-full gpu-check clean tools translations chromium
+.PHONY: help run demo test lint chaos bench train recipes-smoke recipes-full gpu-check clean tools translations chromium
 
 help: ## list what can be asked for
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -19,20 +19,13 @@ run: $(VENV)/run.installed ## start Firstlook on http://127.0.0.1:8000 (Ctrl-C s
 demo: $(VENV)/test.installed ## the main job without a browser, in a temporary instance
 	@exec $(BIN)/python -m tests.demo
 
-# What computes and what waits for processes of its own run side by side, so that no core is idle.
-# The first lets all others go first, but trainers, which do so too. Each is shown when it ends.
+# Two tests at a time, a core each; of those that wait for processes of their own three, and the
+# files that take long before those that do not.
 test recipes-smoke: export OMP_NUM_THREADS := 1
 test recipes-smoke: export OPENBLAS_NUM_THREADS := 1
-test: $(VENV)/test.installed chromium ## everything that the tests need, then all of them but recipes-smoke
-	@echo "All tests take about a quarter of an hour."
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint test-parts test-whole
-
-test-parts:
-	nice -n 19 $(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views \
+test: lint chromium ## everything that the tests need, then all of them but recipes-smoke
+	$(BIN)/python -m pytest -n 2 tests/architecture tests/unit tests/views \
 		--ignore=tests/unit/ml/test_recipes_smoke.py
-
-# The files that take long before those that do not.
-test-whole:
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
 		tests/bench tests/flow tests/browser tests/chaos
 

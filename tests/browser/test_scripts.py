@@ -17,6 +17,7 @@ from sqlalchemy import update
 from werkzeug.serving import make_server
 
 from tests import clinic
+from tests.browser.person import faults
 from tests.conftest import PASSWORD, People
 from tests.factories import serving_model
 from webapp import imaging
@@ -874,3 +875,34 @@ def test_on_a_phone_the_navigation_is_one_line_that_shows_where_one_is(
     for link in links:
         link.focus()
         expect(link).to_be_in_viewport(ratio=1)
+
+
+def test_what_opens_over_a_page_is_accessible_and_fits_the_screen(
+    ward: Ward, visit: Callable[..., Page]
+) -> None:
+    ward.case()
+    page = visit("/cases", bypass_csp=True)  # axe writes styles of its own
+    found: list[tuple[str, ...]] = []
+
+    def look_at(name: str) -> None:
+        dialog = page.get_by_role("dialog", name=name)
+        expect(dialog).to_be_visible()
+        found.extend(faults(page))
+        page.keyboard.press("Escape")
+        expect(dialog).not_to_be_visible()
+
+    page.get_by_role("button", name="Keys", exact=True).click()
+    look_at("Keys of the worklist")
+    ward.let_pass(13.5 * MINUTE)
+    page.evaluate(LOOK_AGAIN)
+    look_at("Are you still there?")
+    page.goto("/cases/new")
+    page.get_by_role("button", name="Use the camera").click()
+    look_at("Take a photo")
+    page.get_by_label("Patient identifier").fill("P-other")
+    page.locator("#images").set_input_files(
+        {"name": "again.png", "mimeType": "image/png", "buffer": picture(0)}
+    )
+    page.get_by_role("button", name="Send case").click()
+    look_at("Is this the right patient?")
+    assert found == []

@@ -14,10 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from sqlalchemy import select
 
 from tests import made
 from tests.stack import Client, free_port, wait_until
-from webapp.config import REPOSITORY
+from webapp.assessments.models import State
+from webapp.assessments.queries import current_assessment
+from webapp.cases.models import Case
+from webapp.config import REPOSITORY, Settings
+from webapp.core import create_core
+from webapp.db import db
 from webapp.launch import PROCESSES
 
 PASSWORD = re.compile(r"one-time password of (\w+) +(\S+)")
@@ -102,6 +108,26 @@ def launched(environment: dict[str, str], output: Path) -> Iterator[Launch]:
             process.wait()
 
 
+def demonstration(environment: dict[str, str]) -> dict[str, set[State]]:
+    """What becomes of the demonstration cases of each reading task."""
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "demo", "add"]
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
+    states: dict[str, set[State]] = {}
+
+    def all_are_read() -> bool:
+        states.clear()
+        db.session.rollback()
+        for case in db.session.scalars(select(Case)):
+            assessment = current_assessment(case)
+            assert assessment
+            states.setdefault(case.reading_task.code, set()).add(assessment.state)
+        return not any(state.is_open for found in states.values() for state in found)
+
+    with create_core(Settings(instance_dir=Path(environment["INSTANCE_DIR"]))).app_context():
+        wait_until(all_are_read, "all demonstration cases were read", START_SECONDS)
+    return states
+
+
 def test_it_starts_from_nothing_and_again_and_ends_at_ctrl_c(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -116,6 +142,10 @@ def test_it_starts_from_nothing_and_again_and_ends_at_ctrl_c(
         client = Client(first.url)
         client.sign_in("clinician", passwords["clinician"])
         assert client.get("/cases").url.endswith("/account")  # to choose a password of their own
+        read = demonstration(environment)
+        assert read.pop("chest-ct") == {State.ABSTAINED}  # a drawing, on which there is no answer
+        assert len(read) == 4
+        assert set().union(*read.values()) == {State.COMPLETED}
         assert first.press_ctrl_c() == 0
 
     nowhere = {"BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
