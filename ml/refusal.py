@@ -2,13 +2,14 @@
 
 Other tasks' pictures are those of their locked tests, which no gate was fitted to or set by.
 Refused is what is held back for being foreign or too poor; what is merely uncertain is counted
-apart, since a doubtful answer to a wrong question is still an answer.
+apart, since a doubtful answer to a wrong question is still an answer. What was counted of the
+shipped bundles is kept in ``ml/refusals``, under the hash that names each.
 """
 
 import argparse
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ from ml.locked_test import TEST, parts_of
 from ml.predict import DEFAULT_CACHE
 from ml.predictor import BATCH, Predictor
 
+BESIDE = Path(__file__).parent / "refusals"
+OWN = "own test"
+NO_TASK = "no task"
 DOUBT = {Reason.UNCERTAIN, Reason.AMBIGUOUS}
 OF_EACH = 200
 """Pictures that are taken of every other task, spread over its locked test."""
@@ -126,15 +130,15 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--own", type=Path, required=True, help="the bundle's own data set")
     parser.add_argument("--other", type=Path, nargs="*", default=[], help="other tasks' data sets")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--out", type=Path, default=BESIDE, help="the folder to write to")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="keeps exported networks")
     options = parser.parse_args()
-    predictor = predictors.load(options.bundle, cache_dir=options.cache, threads=2)
+    predictor = predictors.load(options.bundle, cache_dir=options.cache)
     own = packed.read(options.own)
     tested = parts_of(own)[TEST] or recorded_split(predictor.bundle.facts, own).test
     table = {
-        "own test": measure(predictor, spread(own, tested, len(tested))),
-        "no task": measure(predictor, [_reopened(picture) for picture in of_no_task()]),
+        OWN: measure(predictor, spread(own, tested, len(tested))),
+        NO_TASK: measure(predictor, [_reopened(picture) for picture in of_no_task()]),
     }
     for folder in options.other:
         manifest = packed.read(folder)
@@ -143,8 +147,8 @@ def main() -> None:
     for kind, refusals in table.items():
         print(f"{predictor.bundle.name}: {kind} ({refusals.count}): {refusals}")
     write_json(
-        options.out,
-        {kind: refusals.__dict__ for kind, refusals in table.items()},
+        options.out / f"{predictor.bundle.sha256}.json",
+        {kind: asdict(refusals) for kind, refusals in table.items()},
     )
 
 
