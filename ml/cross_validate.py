@@ -55,6 +55,7 @@ def splits_by(manifest: Manifest, recipe: Recipe, kind: str, folds: int) -> dict
 
     No subject and no near-duplicate is on two sides. Raises ValueError for an unknown kind.
     """
+    manifest = manifest.without(recipe.data.leave_out)
     subjects, united = groups_of(manifest)
     arguments = (manifest.records, subjects, recipe.data, recipe.seed)
     if kind == "source":

@@ -65,6 +65,7 @@ def answers_by_fold(
 def measure(recipe: Recipe, manifest: Manifest, network: str, folds: int = 5) -> dict[str, Any]:
     """The comparison of features alone with features and metadata, as ``ml.compare`` gives it."""
     task = ReadingTask.named(recipe.reading_task)
+    manifest = manifest.without(recipe.data.leave_out)
     files = tuple(record.file for record in manifest.records)
     part = read_part(manifest, files, recipe, task)
     features, labels = image_features(recipe, part, network), part.targets.argmax(dim=1).numpy()

@@ -1,6 +1,6 @@
 """The model card: what a bundle is, how good it is, and what it must not be used for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml.reading_task import ReadingTask
@@ -29,7 +29,7 @@ Not for:
 {images["train"]} pictures to learn from, {images["tune"]} to stop, calibrate and set thresholds by,
 {images["test"]} in the locked test, which chose nothing. {images["dropped"]} picture(s) left out,
 which would have stood on both sides. Split `{training["split_sha256"]}`.
-{_missing(training)}
+{_left_out(recipe["data"].get("leave_out"))}{_missing(training)}
 ## How it was made
 {recipe["network"]["name"]} from {recipe["network"]["init"]} weights, at most
 {recipe["training"]["epochs"]} epochs; {_framing(facts["preprocess"])} Of the patient it
@@ -91,6 +91,13 @@ def _quoted_first(quoted: Mapping[str, Any] | None) -> str:
         f"{quoted['image_count']} pictures; 95 % bootstrap intervals by subject.\n\n"
         f"| figure | value | interval |\n| --- | --- | --- |\n{_headline(quoted['figures'])}\n"
     )
+
+
+def _left_out(labels: Sequence[str] | None) -> str:
+    """That part of the data is not read, where its labels are no findings."""
+    if not labels:
+        return ""
+    return f"Pictures labelled {', '.join(labels)}, which is no finding here, are in no part.\n"
 
 
 def _missing(training: Mapping[str, Any]) -> str:

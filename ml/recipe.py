@@ -34,6 +34,9 @@ class DataRecipe:
     sampling: str = "natural"
     """``natural``, ``weighted`` (each class drawn equally often), ``oversample`` or ``undersample``
     (to ``samples_per_class``). Always after the split and of the training part alone."""
+    leave_out: tuple[str, ...] = ()
+    """Labels of the data that are no finding of the reading task: pictures that show one are taken
+    out before the data are divided."""
     samples_per_class: int = 0
     """What over- and undersampling aim at; zero is the largest or the smallest class."""
     synthetic_brightness: float = 0.0

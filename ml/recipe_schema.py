@@ -4,7 +4,7 @@ import ast
 import inspect
 import textwrap
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any
+from typing import Any, get_args
 
 from ml.losses import CLASS_WEIGHTS
 from ml.metadata import ENCODINGS
@@ -38,8 +38,8 @@ def schema() -> list[dict[str, Any]]:
     """The tables of a recipe in order, each with its keys.
 
     A table has ``name`` (empty for the recipe itself), ``about`` and ``keys``; a key ``name``,
-    ``type`` (``int``, ``float``, ``bool``, ``str``, or ``floats`` for several), ``default`` (None
-    where it is needed), ``choices`` (None where any value will do) and ``about``.
+    ``type`` (``int``, ``float``, ``bool``, ``str``, or ``floats`` or ``strs`` for several),
+    ``default`` (None where it is needed), ``choices`` (None where any value will do) and ``about``.
     """
     parts = [part for part in fields(Recipe) if is_dataclass(part.type)]
     return [_table("", Recipe), *(_table(part.name, part.type) for part in parts)]
@@ -59,11 +59,17 @@ def _key(table: str, entry: Field[Any], about: str) -> dict[str, Any]:
     default = None if entry.default is MISSING else entry.default
     return {
         "name": entry.name,
-        "type": "floats" if isinstance(default, tuple) else getattr(entry.type, "__name__", ""),
+        "type": _type(entry.type),
         "default": list(default) if isinstance(default, tuple) else default,
         "choices": CHOICES.get(f"{table}.{entry.name}"),
         "about": about,
     }
+
+
+def _type(kind: Any) -> str:
+    several = get_args(kind)
+    name: str = (several[0] if several else kind).__name__
+    return f"{name}s" if several else name
 
 
 def _said_of_fields(kind: Any) -> dict[str, str]:

@@ -182,8 +182,10 @@ def split_manifest(manifest: Manifest, settings: DataRecipe, seed: int) -> Split
     """A manifest's split: divided by subject, then without near-duplicates across its parts.
 
     A subject outside the test that has a near-duplicate in it is dropped, and one of train that
-    has one in tune. So a near-duplicate that is found later never moves another subject.
+    has one in tune. So a near-duplicate that is found later never moves another subject. What the
+    settings leave out is in no part.
     """
+    manifest = manifest.without(settings.leave_out)
     subjects, united = groups_of(manifest)
     split = divide(manifest.records, subjects, settings, seed)
     return keep_apart(manifest.records, united, split)

@@ -1,7 +1,7 @@
 """The one manifest format: which pictures there are, what they show, whose they are."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -46,6 +46,11 @@ class Manifest:
     def open_image(self, file: str) -> Image.Image:
         """The decoded picture, in RGB. Raises Unreadable."""
         return decode(self.read(file))
+
+    def without(self, labels: Collection[str]) -> "Manifest":
+        """The same without the pictures that show one of ``labels``."""
+        kept = (record for record in self.records if not set(record.labels) & set(labels))
+        return replace(self, records=tuple(kept)) if labels else self
 
     @property
     def labels(self) -> tuple[str, ...]:

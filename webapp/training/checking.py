@@ -7,11 +7,12 @@ from typing import Any
 DECIDED_HERE = frozenset(
     {
         *(".reading_task", ".version", ".name", ".serves"),
-        *("data.split", "data.tune_fraction", "data.test_fraction", "network.init"),
+        *("data.split", "data.tune_fraction", "data.test_fraction", "data.leave_out"),
+        "network.init",
     }
 )
-"""What nobody is asked: the snapshot says the sides, the run's number makes the version, and the
-start is asked for by itself."""
+"""What nobody is asked: the snapshot says the sides and what is left out, the run's number makes
+the version, and the start is asked for by itself."""
 
 TEXT_LENGTH_MAX = 200
 

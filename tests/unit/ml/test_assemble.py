@@ -160,6 +160,7 @@ def test_a_finding_and_what_is_known_of_the_patient(
         "test",
         "1",
         preprocess=SPEC,
+        data=DataRecipe(leave_out=("blank",)),
         network=NetworkRecipe("basic-cnn-fusion", init="random"),
         metadata=MetadataRecipe("age-sex-site-20", field_dropout=0.2),
         training=TrainingRecipe(class_weights="balanced"),
@@ -184,6 +185,7 @@ def test_a_finding_and_what_is_known_of_the_patient(
     assert "uses age, sex, localization; each may be unknown" in card
     assert "Malignant (mel) against benign" in card
     assert "sex: female" in card
+    assert "Pictures labelled blank, which is no finding here, are in no part." in card
     assert bundle.facts["training"]["quoted_first"] is None  # it is of another recipe
     assert "Not good." not in card
 

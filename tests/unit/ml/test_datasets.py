@@ -24,7 +24,12 @@ from ml.datasets.manifest import Manifest, Record
 from ml.datasets.odir5k import labels_of
 from ml.datasets.prepare import check, prepare
 from ml.datasets.survey import by_class, columns, cramer, looks, twins
+from ml.parts import targets_of
 from ml.reading_task import ReadingTask
+from ml.recipe import Recipe
+from ml.splits import split_manifest
+
+RECIPES = Path(__file__).parents[3] / "ml" / "recipes"
 
 
 def put(path: Path, seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> None:
@@ -125,11 +130,14 @@ def test_isic2019(tmp_path: Path) -> None:
     table(folder / "ISIC_2019_Training_Metadata.csv", particulars)
     for index, image in enumerate(shown):
         put(folder / "ISIC_2019_Training_Input" / f"{image}.jpg", index)
-    records = prepared("isic2019", folder).records
+    manifest = prepared("isic2019", folder)
+    records = manifest.records
     assert [record.label for record in records] == ["mel", "akiec", "scc"]
     assert [record.source for record in records] == ["bcn", "ham", "unnamed"]
     assert [record.subject for record in records] == ["BCN_0001", "HAM_0002", ""]
     assert records[0].metadata == {"age": "55.0", "sex": "female"}
+    left_out = Recipe.load(RECIPES / "s0-skin-mvitv2-t.toml").data.leave_out
+    assert manifest.without(left_out).labels == ("akiec", "mel")
 
 
 def test_pbc_also_in_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -298,6 +306,23 @@ def test_ct_slices(tmp_path: Path, name: str) -> None:
     assert {record.file: record.label for record in records} == CT[name]
     assert len({record.subject for record in records}) == len(records)
     assert len({record.source for record in records}) == 1
+
+
+def test_hust_19_is_trained_on_without_the_slices_that_show_no_lung(tmp_path: Path) -> None:
+    """They are a class of S1's, and no finding of the reading task."""
+    for kind, stem in enumerate(("nCT", "pCT", "NiCT")):
+        for block in range(10):
+            put(tmp_path / "in" / stem / f"{stem}{25 * block}.jpg", 10 * kind + block, "L")
+    manifest = prepared("hust19", tmp_path / "in")
+    recipe = Recipe.load(RECIPES / "s1-efficientnetv2-b0.toml")
+    task = ReadingTask.named(recipe.reading_task)
+    split = split_manifest(manifest, recipe.data, recipe.seed)
+    for part in (split.train, split.tune, split.test):
+        records = [record for record in manifest.records if record.file in part]
+        assert (targets_of(records, task).sum(dim=0) > 0).all()
+    assert len(split.train + split.tune + split.test + split.dropped) == 20
+    with pytest.raises(ValueError, match="non_informative is not of chest-ct"):
+        targets_of(manifest.records, task)
 
 
 def test_what_a_slice_belongs_to() -> None:

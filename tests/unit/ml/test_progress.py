@@ -101,7 +101,7 @@ def test_the_schema_says_of_every_key_what_it_takes() -> None:
     }
     assert keys["loss"]["choices"] == ("cross_entropy", "focal")
     assert {key["type"] for table in tables.values() for key in table["keys"]} == {
-        *("int", "float", "bool", "str", "floats")
+        *("int", "float", "bool", "str", "floats", "strs")
     }
     free = {
         f"{name}.{key['name']}"

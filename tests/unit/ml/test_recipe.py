@@ -15,7 +15,9 @@ LEAST = {"reading_task": "blood-cell", "version": "1"}
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_loads_and_names_a_reading_task(path: Path) -> None:
     recipe = Recipe.load(path)
-    assert ReadingTask.named(recipe.reading_task).code == recipe.reading_task
+    task = ReadingTask.named(recipe.reading_task)
+    assert task.code == recipe.reading_task
+    assert not set(recipe.data.leave_out) & set(task.codes)
 
 
 @pytest.mark.parametrize("path", sorted(TASKS.glob("*.toml")), ids=lambda path: path.stem)
