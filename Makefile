@@ -37,7 +37,7 @@ lint: $(VENV)/test.installed ## ruff and mypy
 chaos: $(VENV)/test.installed ## kill workers, broker and web for minutes; nothing may be lost
 	$(BIN)/python -m tests.chaos
 
-bench: $(VENV)/test.installed ## measure: upload to result, drain, list page, memory
+bench: $(VENV)/test.installed ## measure: upload to result, heat map, drain, list page, memory
 	$(BIN)/python -m tests.bench
 
 train: $(VENV)/run.installed ## train the blood-cell model: make train DATA=DIR OUT=DIR

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=None, help="default: the shipped one")
     parser.add_argument("--cases", type=int, default=100_000, help="cases of the worklist")
     parser.add_argument("--uploads", type=int, default=60, help="uploads at rest")
+    parser.add_argument("--heat-maps", type=int, default=30, help="heat maps of what was uploaded")
     parser.add_argument("--drain", type=int, default=2000, help="cases that wait at once")
     parser.add_argument("--seconds", type=int, default=60, help="time of asking for list pages")
     arguments = parser.parse_args()
@@ -41,6 +42,7 @@ def main() -> None:
             Bench(stack, pictures(bundle, arguments.drain)),
             cases=arguments.cases,
             uploads=arguments.uploads,
+            heat_maps=arguments.heat_maps,
             drain=arguments.drain,
             seconds=arguments.seconds,
             folder=Path(folder),
@@ -53,7 +55,8 @@ def main() -> None:
         "load_average_before": load_before,
         "bundle": bundle.name,
         "sizes": {
-            name: getattr(arguments, name) for name in ("cases", "uploads", "drain", "seconds")
+            name: getattr(arguments, name)
+            for name in ("cases", "uploads", "heat_maps", "drain", "seconds")
         },
         "figures": [asdict(figure) for figure in figures],
     }
@@ -66,6 +69,7 @@ def measure(
     *,
     cases: int,
     uploads: int,
+    heat_maps: int,
     drain: int,
     seconds: int,
     folder: Path,
@@ -77,6 +81,8 @@ def measure(
     bench.fill(cases)
     print(f"Uploading {uploads} cases, one after another ...", flush=True)
     figures = bench.upload_to_result(uploads)
+    print(f"Showing where the model looked in {heat_maps} of them ...", flush=True)
+    mapped = bench.heat_maps(heat_maps)
     print(f"Opening list pages for {seconds} s ...", flush=True)
     figures += bench.list_page(seconds)
     print(f"Draining {drain:,} waiting cases, then the bare loop ...", flush=True)
@@ -87,7 +93,7 @@ def measure(
     trained = bench.upload_during_training(
         uploads, figures[:2], recipe=recipe, folder=folder / "pictures"
     )
-    return [*figures, *drained, *busy, *trained]
+    return [*figures, *mapped, *drained, *busy, *trained]
 
 
 def pictures(bundle: Path, count: int) -> Sequence[bytes]:

@@ -1,4 +1,4 @@
-"""What is measured: upload to result, drain, memory, list page."""
+"""What is measured: upload to result, heat map, drain, memory, list page."""
 
 import datetime as dt
 import itertools
@@ -21,11 +21,13 @@ from tests.bench.rows import Archive, let_wait, store
 from tests.datasets import drawn_snapshot
 from tests.stack import Client, Stack, wait_until
 from webapp.accounts.queries import user_named
-from webapp.assessments.models import Assessment, State
+from webapp.assessments.models import AssessedImage, Assessment, State
 from webapp.cases.models import Case
 from webapp.cases.services import NewImage
 from webapp.config import REPOSITORY
 from webapp.db import db
+from webapp.explanations import services as explanations
+from webapp.explanations.models import Explanation
 from webapp.registry.models import ModelVersion
 from webapp.training import services as training
 from webapp.training.models import Stage
@@ -34,6 +36,8 @@ from webapp.training.queries import get_recipe, get_run, recipes
 PAGES_A_SECOND = 5
 TRAINED_ON = 200
 """Pictures of each of two findings."""
+HEAT_MAP_SECONDS = 180
+"""The first one loads torch."""
 TRAINING_SECONDS = 300
 """A trainer begins at idle priority."""
 MEBIBYTE = 2**20
@@ -153,6 +157,52 @@ class Bench:
             Figure(f"{name}, median", statistics.median(took_ms), "ms"),
             Figure(f"{name}, 95th percentile", percentile(took_ms, 95), "ms"),
         ]
+
+    def heat_maps(self, count: int) -> list[Figure]:
+        """From asking where the model looked to the map, one after another, of so many of the
+        images that were read last. The first of a process, which loads the network, counts apart.
+        """
+        with self.stack.rows():
+            answered = db.session.scalars(
+                select(AssessedImage.id)
+                .where(AssessedImage.abstained.is_(False))
+                .order_by(AssessedImage.id.desc())
+                .limit(count)
+            ).all()
+        first_ms: dict[str | None, float] = {}
+        warm_ms = []
+        for read_id in answered:
+            process, took_ms = self._heat_map(read_id)
+            if process in first_ms:
+                warm_ms.append(took_ms)
+            else:
+                first_ms[process] = took_ms
+        figures = [Figure("heat map, the first of a process", max(first_ms.values()), "ms")]
+        if warm_ms:
+            figures += [
+                Figure("heat map, median", statistics.median(warm_ms), "ms"),
+                Figure("heat map, 95th percentile", percentile(warm_ms, 95), "ms", "under 2000"),
+            ]
+        return figures
+
+    def _heat_map(self, read_id: int) -> tuple[str | None, float]:
+        """Which process made the map of an image, and how many milliseconds after it was asked."""
+        with self.stack.rows():
+            actor = user_named(self.username)
+            assert actor is not None
+            read = db.session.get_one(AssessedImage, read_id)
+            asked_id = explanations.request(actor=actor, read=read).id
+
+        def made() -> tuple[str | None, float] | None:
+            with self.stack.rows():
+                asked = db.session.get_one(Explanation, asked_id)
+                assert asked.state is not State.FAILED, asked.last_error
+                if asked.completed_at is None:
+                    return None
+                took = asked.completed_at - asked.scheduled_at
+                return asked.claimed_by, took.total_seconds() * 1000
+
+        return wait_until(made, "a heat map", HEAT_MAP_SECONDS)
 
     def drain(self, count: int) -> list[Figure]:
         """Waiting cases through the worker, and through a bare loop on the same blobs."""

@@ -16,15 +16,17 @@ def test_every_part_gives_its_figures(tmp_path: Path) -> None:
             Bench(stack, pictures),
             cases=60,
             uploads=1,
+            heat_maps=1,
             drain=8,
             seconds=1,
             folder=tmp_path,
             recipe="s2-blood-plain",
         )
     by_name = {figure.name: figure.value for figure in figures}
-    assert len(by_name) == len(figures) == 17
+    assert len(by_name) == len(figures) == 18
     assert by_name["drain by two children"] > 0
     assert by_name["upload to result, median"] > 0
+    assert by_name["heat map, the first of a process"] > 0
     assert all(figure.name in table(figures) for figure in figures)
 
 
