@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from ml.recipe import typed_from_dict
+from ml.recipe import AugmentationRecipe, typed_from_dict
 
 TASKS = Path(__file__).parent / "tasks"
 
@@ -69,6 +69,9 @@ class ReadingTask:
     region: str = ""
     """What of a patient a picture shows, where the same can be looked at again: ``lesion``,
     ``eye``, or nothing."""
+    unnatural: tuple[str, ...] = ()
+    """Keys of a recipe's augmentation that would show what no patient has, such as a heart on the
+    right."""
     quoted_first: QuotedFirst | None = None
 
     @classmethod
@@ -116,6 +119,12 @@ class ReadingTask:
             ),
             quoted_first=None,
         )
+
+    def require_natural(self, augmentation: AugmentationRecipe) -> None:
+        """Raises ValueError where training pictures would be changed into unnatural ones."""
+        wrong = [name for name in self.unnatural if getattr(augmentation, name)]
+        if wrong:
+            raise ValueError(f"augmentation of {self.code} may not use {', '.join(wrong)}")
 
     @property
     def codes(self) -> tuple[str, ...]:

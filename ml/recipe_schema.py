@@ -11,6 +11,7 @@ from ml.metadata import ENCODINGS
 from ml.networks import NETWORKS
 from ml.preprocess import EXTRACTIONS, FRAMINGS, RESAMPLING
 from ml.progress import FIGURES
+from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
 from ml.sampling import WAYS
 from ml.schedules import OPTIMIZERS, SCHEDULES
@@ -34,15 +35,19 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """The texts that a key takes, where it does not take any text."""
 
 
-def schema() -> list[dict[str, Any]]:
-    """The tables of a recipe in order, each with its keys.
+def schema(task: ReadingTask) -> list[dict[str, Any]]:
+    """The tables of a recipe in order, each with its keys; without what its task finds unnatural.
 
     A table has ``name`` (empty for the recipe itself), ``about`` and ``keys``; a key ``name``,
     ``type`` (``int``, ``float``, ``bool``, ``str``, or ``floats`` or ``strs`` for several),
     ``default`` (None where it is needed), ``choices`` (None where any value will do) and ``about``.
     """
     parts = [part for part in fields(Recipe) if is_dataclass(part.type)]
-    return [_table("", Recipe), *(_table(part.name, part.type) for part in parts)]
+    tables = [_table("", Recipe), *(_table(part.name, part.type) for part in parts)]
+    for table in tables:
+        if table["name"] == "augmentation":
+            table["keys"] = [key for key in table["keys"] if key["name"] not in task.unnatural]
+    return tables
 
 
 def _table(name: str, kind: Any) -> dict[str, Any]:

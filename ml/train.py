@@ -47,9 +47,10 @@ def train(
 
     ``data`` is what the data say of themselves: the bundle tells it of its data and its licence.
     None in every process but the first of those that train together. Raises ValueError where
-    ``out`` holds another run, or a part of the split is empty.
+    ``out`` holds another run, a part of the split is empty, or the augmentation is unnatural.
     """
     task = ReadingTask.named(recipe.reading_task)
+    task.require_natural(recipe.augmentation)
     for name, files in (("train", split.train), ("tune", split.tune), ("test", split.test)):
         if not files:
             raise ValueError(f"the split has no picture in its part {name}")

@@ -68,8 +68,8 @@ SCHEMA = [
 def recipe(name: str = "small", **changes: Any) -> RecipeEntry:
     """The only recipe there is."""
     table = copy.deepcopy(TABLE) | changes
-    written = services.Recipe(name, "Small, for tests.", table)
-    services.write_recipes(recipes=[written], schema=SCHEMA)
+    written = services.Recipe(name, "Small, for tests.", table, SCHEMA)
+    services.write_recipes(recipes=[written])
     return get_recipe(name)
 
 

@@ -34,6 +34,7 @@ from webapp.promotion.models import Comparison
 from webapp.registry.models import ModelAlias, ModelVersion
 from webapp.registry.queries import champion
 from webapp.training import services
+from webapp.training.checking import check
 from webapp.training.models import Device, TrainingRun, Trouble
 from webapp.training.queries import starts
 from webapp.training.services import Order
@@ -613,3 +614,15 @@ def test_the_trainer_writes_what_it_knows_in_the_place_of_what_it_knew(
     assert entry.table["training"]["epochs"] == 9
     assert entry.about
     assert [table["name"] for table in entry.schema][:2] == ["", "data"]
+
+
+def test_a_chest_that_is_mirrored_is_not_to_be_had(core: Flask, tmp_path: Path) -> None:
+    """The heart is on the left: of a CT's recipe nobody can ask for flips."""
+    shutil.copy(recipes.RECIPES / "chest-ct.toml", tmp_path)
+    recipes.write(tmp_path)
+    (entry,) = db.session.query(services.RecipeEntry).all()
+    asked = {"augmentation.horizontal_flip": True, "augmentation.zoom": 0.2}
+    assert check(entry.schema, asked) == {
+        "augmentation.horizontal_flip": "unknown",
+        "augmentation.zoom": "",
+    }

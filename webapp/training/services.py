@@ -82,9 +82,11 @@ class Recipe:
     name: str
     about: str
     table: Mapping[str, Any]
+    schema: Sequence[Mapping[str, Any]]
+    """What may be in one of its reading task."""
 
 
-def write_recipes(*, recipes: Sequence[Recipe], schema: Sequence[Mapping[str, Any]]) -> None:
+def write_recipes(*, recipes: Sequence[Recipe]) -> None:
     """Keep what the trainer knows, in the place of what it knew before."""
     with transaction():
         db.session.execute(delete(RecipeEntry))
@@ -94,7 +96,7 @@ def write_recipes(*, recipes: Sequence[Recipe], schema: Sequence[Mapping[str, An
                 reading_task=recipe.table["reading_task"],
                 about=recipe.about,
                 table=dict(recipe.table),
-                schema=[dict(table) for table in schema],
+                schema=[dict(table) for table in recipe.schema],
             )
             for recipe in recipes
         )

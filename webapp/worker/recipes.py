@@ -7,6 +7,7 @@ import sys
 from itertools import takewhile
 from pathlib import Path
 
+from ml.reading_task import ReadingTask
 from ml.recipe import Recipe
 from ml.recipe_schema import schema
 from webapp.config import REPOSITORY, InvalidSettings
@@ -18,11 +19,13 @@ RECIPES = REPOSITORY / "ml" / "recipes"
 
 def write(folder: Path = RECIPES) -> None:
     """Write every recipe in the folder to the database, with what may be in one."""
-    recipes = [
-        services.Recipe(file.stem, _about(file), Recipe.load(file).to_dict())
-        for file in sorted(folder.glob("*.toml"))
-    ]
-    services.write_recipes(recipes=recipes, schema=schema())
+    services.write_recipes(recipes=[_told(file) for file in sorted(folder.glob("*.toml"))])
+
+
+def _told(file: Path) -> services.Recipe:
+    recipe = Recipe.load(file)
+    task = ReadingTask.named(recipe.reading_task)
+    return services.Recipe(file.stem, _about(file), recipe.to_dict(), schema(task))
 
 
 def _about(file: Path) -> str:

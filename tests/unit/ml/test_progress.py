@@ -88,7 +88,7 @@ def test_the_exit_status_tells_what_ended_a_run(
 
 
 def test_the_schema_says_of_every_key_what_it_takes() -> None:
-    tables = {table["name"]: table for table in schema()}
+    tables = {table["name"]: table for table in schema(TASK)}
     parts = ["data", "preprocess", "network", "metadata", "augmentation", "training", "gates"]
     assert [*tables] == ["", *parts]
     keys = {key["name"]: key for key in tables["training"]["keys"]}
@@ -110,14 +110,14 @@ def test_the_schema_says_of_every_key_what_it_takes() -> None:
         if key["type"] == "str" and key["choices"] is None
     }
     assert free == {".reading_task", ".version", ".name", "network.init"}
-    json.dumps(schema())
+    json.dumps(schema(TASK))
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_every_recipe_is_as_the_schema_says(file: Path, tmp_path: Path) -> None:
     recipe = Recipe.load(file)
     values = recipe.to_dict()
-    for table in schema():
+    for table in schema(TASK):
         part_of = values[table["name"]] if table["name"] else values
         for key in table["keys"]:
             assert not key["choices"] or part_of[key["name"]] in key["choices"]

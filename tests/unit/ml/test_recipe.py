@@ -1,6 +1,7 @@
 """Recipes: a file overrides defaults, and nothing in it is passed over."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def test_every_recipe_loads_and_names_a_reading_task(path: Path) -> None:
     task = ReadingTask.named(recipe.reading_task)
     assert task.code == recipe.reading_task
     assert not set(recipe.data.leave_out) & set(task.codes)
+    task.require_natural(recipe.augmentation)
+    flipped = [replace(recipe.augmentation, **{name: True}) for name in task.unnatural]
+    assert len(flipped) == {"chest-ct": 3, "breast-ultrasound": 2}.get(task.code, 0)
+    for augmentation in flipped:
+        with pytest.raises(ValueError, match=f"augmentation of {task.code} may not use"):
+            task.require_natural(augmentation)
 
 
 @pytest.mark.parametrize("path", sorted(TASKS.glob("*.toml")), ids=lambda path: path.stem)

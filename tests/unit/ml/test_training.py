@@ -19,6 +19,7 @@ from PIL import Image
 
 from ml import bundle as bundles
 from ml import evaluate, train
+from ml.datasets.manifest import Manifest
 from ml.networks import Reader
 from ml.parts import Batch, Part
 from ml.predictor import load
@@ -377,6 +378,14 @@ def test_an_unknown_monitor_is_refused_at_once(tmp_path: Path) -> None:
     wrong = replace(RECIPE, training=replace(RECIPE.training, monitor="luck"))
     with pytest.raises(ValueError, match="unknown monitor luck; known are train_loss"):
         fit(wrong, TASK, part(), part(), tmp_path)
+
+
+def test_a_chest_that_is_mirrored_is_not_learnt_from(tmp_path: Path) -> None:
+    mirrored = Recipe("chest-ct", "1", augmentation=AugmentationRecipe(horizontal_flip=True))
+    nobody, nothing = Manifest((), lambda file: b""), Split((), (), ())
+    with pytest.raises(ValueError, match="may not use horizontal_flip"):
+        train.train(mirrored, nobody, nothing, tmp_path / "run", machine=Machine())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_makes_a_bundle_that_serves(
