@@ -43,8 +43,10 @@ bench: $(VENV)/test.installed ## measure: upload to result, heat map, drain, lis
 train: $(VENV)/run.installed ## train the blood-cell model: make train DATA=DIR OUT=DIR
 	$(BIN)/python -m ml.train --recipe ml/recipes/blood-cell.toml --data $(DATA) --out $(OUT)
 
+# Handed out one by one: the families, which take long, come first and would all go to one core.
 recipes-smoke: $(VENV)/test.installed ## every recipe, small: networks build, learn, resume, export, serve
-	$(BIN)/python -m pytest -n 2 tests/unit/ml/test_recipes_smoke.py tests/unit/ml/test_networks.py \
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 \
+		tests/unit/ml/test_recipes_smoke.py tests/unit/ml/test_networks.py \
 		-k "smoke or every_recipe_builds or names_and_shapes"
 
 recipes-full: $(VENV)/run.installed ## train every recipe: make recipes-full DATA=DIR (one folder a reading task) OUT=DIR
