@@ -1,10 +1,11 @@
 """Sees to it that nothing is forgotten: `python -m webapp.sweeper`.
 
 Every two seconds it ends the attempts of workers that went silent, and rings for work that nobody
-has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record. Four
-times a minute it rings for every worker, also where nothing waits: whoever comes is known to live.
-Every ten minutes it erases patients who were kept for long enough. Beside that, in a thread of its
-own, it does the work of imports, which needs no model, and forgets what nobody confirms.
+has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record, and
+ends what was to be read unseen for a time. Four times a minute it rings for every worker, also
+where nothing waits: whoever comes is known to live. Every ten minutes it erases patients who were
+kept for long enough. Beside that, in a thread of its own, it does the work of imports, which needs
+no model, and forgets what nobody confirms.
 """
 
 import datetime as dt
@@ -31,6 +32,7 @@ from webapp.imports import services as imports
 from webapp.jobs import ASSESS, WORKERS
 from webapp.monitoring import services as monitoring
 from webapp.monitoring.models import Part
+from webapp.promotion import services as promotion
 from webapp.work import KINDS
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ def sweep(*, bells: int, anchors: bool) -> None:
         _attempt(partial(ring_for_unclaimed, kind.rows, kind.job, bells=bells))
     if anchors:
         _attempt(audit.append_anchor)
+        _attempt(promotion.end_shadows)
 
 
 def erase(*, retention_days: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from tests import clinic, promotions
 from tests.conftest import People
 from tests.factories import serving_model
-from webapp import queue
+from webapp import queue, sweeper
 from webapp.accounts.models import User, UserRole
 from webapp.assessments import services as assessments
 from webapp.assessments.models import SHADOW_RANK, Assessment, Purpose, State
@@ -26,7 +26,7 @@ from webapp.promotion.models import ChangePlan, Comparison, Decision, Verdict
 from webapp.promotion.plans import Plan
 from webapp.promotion.services import Refusal
 from webapp.registry import queries as registry
-from webapp.registry.models import ModelVersion, Promotion, PromotionKind
+from webapp.registry.models import Alias, ModelAlias, ModelVersion, Promotion, PromotionKind
 from webapp.reviews.queries import basis
 from webapp.reviews.services import void as void_case
 from webapp.triage.services import read_again
@@ -505,6 +505,25 @@ def test_where_a_shadow_differs_is_counted(
     assert registry.shadow(champion.reading_task_id) is None
     later = clinic.send(clinician)
     assert unseen_of(later) is None
+
+
+def test_what_reads_unseen_for_a_time_ends_by_itself(
+    champion: ModelVersion, candidate: ModelVersion, administrator: User, people: People
+) -> None:
+    services.start_shadow(actor=administrator, version=candidate, days=2)
+    unseen = unseen_of(clinic.send(people.clinician()))
+    task_id = champion.reading_task_id
+    sweeper.sweep(bells=1, anchors=True)
+    assert registry.shadow(task_id) is candidate
+    part = db.session.get_one(ModelAlias, (task_id, Alias.SHADOW))
+    part.until = now()
+    db.session.commit()
+    sweeper.sweep(bells=1, anchors=True)
+    assert registry.shadow(task_id) is None
+    db.session.refresh(unseen)
+    assert unseen.state is State.CANCELLED
+    (event,) = clinic.recorded("model.shadow_ended")
+    assert (event.actor_id, event.subject_id) == (None, candidate.id)
 
 
 def test_an_unseen_reading_that_fails_changes_nothing_for_the_case(

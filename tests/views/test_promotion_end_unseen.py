@@ -11,7 +11,7 @@ from webapp.registry.queries import shadow
 
 def test_it_reads_no_more(app: Flask, office: Browser, candidate: ModelVersion) -> None:
     path = f"/models/{candidate.id}/unseen"
-    office.post(f"{path}/start")
+    office.post(f"{path}/start", {"days": "28"})
     answer = office.post(f"{path}/end")
     assert (answer.status_code, answer.location) == (303, path)
     assert "Reads no cases" in office.get(path).text

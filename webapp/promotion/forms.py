@@ -25,10 +25,12 @@ from webapp.errors import Conflict, Invalid
 from webapp.permissions import Permission
 from webapp.promotion.models import ChangePlan
 from webapp.promotion.plans import METRICS, PARTS, SUBGROUPS, Plan
+from webapp.promotion.services import SHADOW_DAYS
 from webapp.promotion.wording import refusal, refused
 from webapp.registry.models import ModelVersion
 
 REASON_LENGTH_MAX = 1000
+SHADOW_DAYS_MAX = 365
 
 
 def _one_line_end(text: str | None) -> str:
@@ -200,6 +202,19 @@ class FirstForm(RequestForm):
     def __init__(self, versions: Sequence[ModelVersion]) -> None:
         super().__init__()
         self.version.choices = [(one.id, one.version) for one in versions]
+
+
+class UnseenForm(FlaskForm):
+    """Says how long a version reads new cases unseen."""
+
+    days = CountField(
+        _l("For how many days"),
+        [
+            InputRequired(_l("This is needed.")),
+            NumberRange(1, SHADOW_DAYS_MAX, _l("Enter a number from %(min)s to %(max)s.")),
+        ],
+        default=SHADOW_DAYS,
+    )
 
 
 class MomentForm(FlaskForm):

@@ -109,6 +109,7 @@ class Standing:
     before: ModelVersion | None
     """What a rollback leads to."""
     shadow: ModelVersion | None
+    shadow_until: dt.datetime | None
     candidates: Sequence[Candidate]
     request: PromotionRequest | None
     """That nobody has decided on."""
@@ -128,6 +129,7 @@ def standing(reading_task: ReadingTask) -> Standing:
         line=lines[0] if lines else None,
         before=registry.version_before(reading_task.id),
         shadow=registry.shadow(reading_task.id),
+        shadow_until=registry.shadow_until(reading_task.id),
         candidates=[
             Candidate(version, comparisons.get(version.id))
             for version in registry.versions_of(reading_task.id)

@@ -4,6 +4,7 @@ Whoever changes which version serves holds the parts of the reading task first, 
 are looked back at, and goes on record last, as everybody does.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ from webapp.promotion.plans import Plan
 from webapp.promotion.verdicts import judge, passes
 from webapp.registry import services as registry
 from webapp.registry.models import Alias, ModelVersion, Promotion, PromotionKind
-from webapp.registry.queries import champion, shadow, version_before
+from webapp.registry.queries import champion, shadow, shadows_over, version_before
 
 KIND = leases.Kind(
     rows=Comparison,
@@ -49,6 +50,8 @@ KIND = leases.Kind(
 
 LOOKED_BACK_AT = 200
 """Cases, the newest first, that another version reads unseen when it begins to serve."""
+SHADOW_DAYS = 28
+"""So long a version reads new cases unseen unless somebody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -378,9 +381,9 @@ def roll_back(
     return line
 
 
-def start_shadow(*, actor: User, version: ModelVersion) -> None:
-    """Have a version read every new case of its reading task unseen by clinicians, in place of the
-    one that did.
+def start_shadow(*, actor: User, version: ModelVersion, days: int = SHADOW_DAYS) -> None:
+    """Have a version read every new case of its reading task unseen by clinicians for so many days,
+    in place of the one that did.
 
     Raises:
         Conflict: `serves`: it reads them already; `not_to_serve`: it was made only to be compared
@@ -397,12 +400,23 @@ def start_shadow(*, actor: User, version: ModelVersion) -> None:
             return
         if former is not None:
             assessments.cancel_unseen(version=former)
-        registry.give_part(version=version, alias=Alias.SHADOW)
+        until = now() + dt.timedelta(days=days)
+        registry.give_part(version=version, alias=Alias.SHADOW, until=until)
         _record_shadow("started", version, actor)
 
 
-def end_shadow(*, actor: User, version: ModelVersion) -> None:
-    """Have a version read no more cases unseen; what it said of those that it has read is kept."""
+def end_shadows() -> None:
+    """Have versions read no more cases unseen whose time is over."""
+    for version in shadows_over(now()):
+        with transaction():
+            registry.lock_parts(reading_task_id=version.reading_task_id)
+            if version in shadows_over(now()):  # nobody has begun anew meanwhile
+                end_shadow(actor=None, version=version)
+
+
+def end_shadow(*, actor: User | None, version: ModelVersion) -> None:
+    """Have a version read no more cases unseen; what it said of those that it has read is kept.
+    None acts when its time is over."""
     with transaction():
         registry.lock_parts(reading_task_id=version.reading_task_id)
         if registry.take_part(version=version, alias=Alias.SHADOW):
@@ -482,7 +496,7 @@ def _record_request(what: str, request: PromotionRequest, actor: User) -> None:
     )
 
 
-def _record_shadow(what: str, version: ModelVersion, actor: User) -> None:
+def _record_shadow(what: str, version: ModelVersion, actor: User | None) -> None:
     audit.record(
         actor=actor, action=f"model.shadow_{what}", subject=version, version=version.version
     )

@@ -14,9 +14,10 @@ from webapp.db import now
 from webapp.errors import Conflict, NotFound
 from webapp.permissions import Permission, poll, require, signed_in_user
 from webapp.promotion import queries, services, wording
-from webapp.promotion.forms import FirstForm, MomentForm, PlanForm, RequestForm
+from webapp.promotion.forms import FirstForm, MomentForm, PlanForm, RequestForm, UnseenForm
 from webapp.promotion.models import ChangePlan, Comparison, Decision
 from webapp.promotion.plans import expected_half_width, subjects_needed
+from webapp.registry.models import ModelVersion
 from webapp.registry.queries import get_version, ledger, versions_of
 from webapp.rendering import fragment
 
@@ -211,23 +212,18 @@ def decline(request_id: int) -> ResponseReturnValue:
 @require(Permission.MONITOR)
 def unseen(model_id: int) -> ResponseReturnValue:
     """Where a version reads cases otherwise than the readings that count."""
-    version = get_version(model_id)
-    return render_template(
-        "promotion/unseen.html",
-        version=version,
-        standing=queries.standing(version.reading_task),
-        agreement=queries.agreement(version),
-        limit=queries.DIFFERING_MAX,
-    )
+    return _unseen_page(get_version(model_id), UnseenForm())
 
 
 @blueprint.post("/models/<int:model_id>/unseen/start")
 @require(Permission.MANAGE_MODELS)
 def start_unseen(model_id: int) -> ResponseReturnValue:
     """Have a version read every new case unseen by clinicians."""
-    version = get_version(model_id)
+    version, form = get_version(model_id), UnseenForm()
+    if not form.validate():
+        return _unseen_page(version, form), 422
     try:
-        services.start_shadow(actor=signed_in_user(), version=version)
+        services.start_shadow(actor=signed_in_user(), version=version, days=form.days.data)
     except Conflict as conflict:
         flash(wording.refusal(conflict), "danger")
         return _standing_page(version.reading_task), conflict.status
@@ -281,6 +277,17 @@ def _standing_page(task: ReadingTask, form: FirstForm | None = None) -> str:
 
 def _first_form(task: ReadingTask) -> FirstForm:
     return FirstForm([version for version in versions_of(task.id) if version.may_serve])
+
+
+def _unseen_page(version: ModelVersion, form: UnseenForm) -> str:
+    return render_template(
+        "promotion/unseen.html",
+        version=version,
+        standing=queries.standing(version.reading_task),
+        agreement=queries.agreement(version),
+        limit=queries.DIFFERING_MAX,
+        form=form,
+    )
 
 
 def _plan_page(task: ReadingTask, form: PlanForm) -> str:

@@ -73,11 +73,16 @@ class ModelAlias(Base):
     """Which version plays which part for a reading task now."""
 
     __tablename__ = "model_aliases"
+    __table_args__ = (
+        CheckConstraint("until IS NULL OR alias = 'shadow'", name="until_of_a_shadow"),
+    )
 
     reading_task_id: Mapped[int] = mapped_column(ForeignKey("reading_tasks.id"), primary_key=True)
     alias: Mapped[Alias] = mapped_column(value_enum(Alias), primary_key=True)
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
     since: Mapped[dt.datetime]
+    until: Mapped[dt.datetime | None]
+    """When it ends by itself; None where it does not."""
 
     model_version: Mapped[ModelVersion] = relationship()
 

@@ -41,6 +41,22 @@ def shadow(reading_task_id: int) -> ModelVersion | None:
     return _playing(Alias.SHADOW, reading_task_id)
 
 
+def shadow_until(reading_task_id: int) -> dt.datetime | None:
+    """Until when that version does; None where it does not end by itself, or none does."""
+    part = db.session.get(ModelAlias, (reading_task_id, Alias.SHADOW))
+    return part.until if part else None
+
+
+def shadows_over(moment: dt.datetime) -> Sequence[ModelVersion]:
+    """The versions whose time to read unseen is over."""
+    return db.session.scalars(
+        select(ModelVersion)
+        .join(ModelAlias, ModelAlias.model_version_id == ModelVersion.id)
+        .where(ModelAlias.alias == Alias.SHADOW, ModelAlias.until <= moment)
+        .order_by(ModelVersion.id)
+    ).all()
+
+
 def _playing(alias: Alias, reading_task_id: int) -> ModelVersion | None:
     return db.session.scalars(
         select(ModelVersion)

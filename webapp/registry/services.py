@@ -1,5 +1,6 @@
 """Install model versions, and say which one serves."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,9 @@ def let_serve(*, line: Promotion, actor: User | None) -> None:
     )
 
 
-def give_part(*, version: ModelVersion, alias: Alias) -> ModelAlias:
+def give_part(
+    *, version: ModelVersion, alias: Alias, until: dt.datetime | None = None
+) -> ModelAlias:
     """Have a version play a part in place of the one that did. In an open `transaction()` that
     holds the parts."""
     key = (version.reading_task_id, alias)
@@ -138,6 +141,7 @@ def give_part(*, version: ModelVersion, alias: Alias) -> ModelAlias:
         db.session.add(part)
     part.model_version = version
     part.since = now()
+    part.until = until
     db.session.flush()
     return part
 
