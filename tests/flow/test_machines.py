@@ -7,7 +7,6 @@ beside it run one command each, begin with an empty instance, and know the house
 import contextlib
 import dataclasses
 import hashlib
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import func, select
 
 from tests import datasets, s3
-from tests.stack import Client, Stack, free_port, wait_until
+from tests.stack import Client, Stack, free_port, redis_server, wait_until
 from tests.unit.ml.factories import make_bundle, picture_bytes
 from webapp.assessments.models import Assessment, State
 from webapp.catalogue.queries import reading_task_by_code
@@ -67,9 +66,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def house(
     bundle: Path, empty_postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("redis-server is not installed")
     port, folder = free_port(), tmp_path_factory.mktemp("redis")
     environment = {
         "DATABASE_URL": empty_postgresql_url,
@@ -79,7 +75,7 @@ def house(
         "AUDIT_KEY": "k" * 32,
         "SECRET_KEY": "s" * 32,
     }
-    command = f"exec {server} --port {port} --bind 127.0.0.1 --dir {folder} --save ''"
+    command = f"exec {redis_server()} --port {port} --bind 127.0.0.1 --dir {folder} --save ''"
     with (
         s3.server() as found,
         s3.reached(found),  # by what the tests themselves do in the house

@@ -1,7 +1,6 @@
 """The doorbell, on a real broker: what happens when it rings too often, not at all, or is gone."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import func, select
 
-from tests.stack import Client, Stack, free_port, procfile, wait_until
+from tests.stack import Client, Stack, free_port, procfile, redis_server, wait_until
 from tests.unit.ml.factories import make_bundle, picture_bytes
 from webapp.assessments.models import Assessment, Prediction, State
 from webapp.config import REPOSITORY
@@ -45,9 +44,7 @@ def empty_postgresql_url(postgresql_url: str) -> Iterator[str]:
 
 
 on_embedded = pytest.mark.parametrize("stack", ["embedded"], indirect=True, scope="module")
-on_both = pytest.mark.parametrize(
-    "stack", ["embedded", "redis-server"], indirect=True, scope="module"
-)
+on_both = pytest.mark.parametrize("stack", ["embedded", "server"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +55,10 @@ def stack(
         with Stack(bundle=bundle) as stack:
             yield stack
         return
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("redis-server is not installed")
     port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    command = f"exec {server} --port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes"
+    command = (
+        f"exec {redis_server()} --port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes"
+    )
     environment = {"BROKER_URL": f"redis://127.0.0.1:{port}/0"}
     with Stack(bundle=bundle, environment=environment, commands={"broker": command}) as stack:
         yield stack
