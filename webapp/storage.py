@@ -33,6 +33,8 @@ Namer = Callable[[Collection[str]], Iterable[str | None]]
 
 _NAMERS: list[Namer] = []
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOTHING = "0" * 64
+"""What no blob is named."""
 _URL = "blob_url"
 _OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -167,6 +169,23 @@ def size_bytes(sha256: str) -> int:
             return int(files.info(path)["size"])
     except FileNotFoundError as error:
         raise NotFound("blob", sha256=sha256) from error
+
+
+def ask() -> None:
+    """Ask the store for next to nothing: whether it answers, and would take anything.
+
+    Raises:
+        Away: it does not.
+    """
+    files, root = _store()
+    if not _is_local(files):
+        with suppress(NotFound):
+            size_bytes(_NOTHING)
+        return
+    with _asking():
+        folder = next(one for one in (Path(root), *Path(root).parents) if one.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise PermissionError(f"nothing can be written to {folder}")
 
 
 def hashes() -> Iterator[str]:

@@ -1,6 +1,8 @@
 """What keeps an installation from being ready; who lives; work that is done again."""
 
 import datetime as dt
+import threading
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -8,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests import clinic, trainings
 from tests.conftest import People
-from webapp import queue, sweeper
+from webapp import queue, storage, sweeper
 from webapp.accounts.models import User
 from webapp.assessments import services as assessments
 from webapp.assessments.leases import FailedAttempt
@@ -86,6 +88,27 @@ def test_without_a_sign_of_life_nothing_is(clinician: User) -> None:
     all_live()
     live(Part.TRIAGE, dt.timedelta(seconds=61))
     assert problems() == {"worker": silent}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_store_that_takes_nothing_or_never_answers_is_said(
+    clinician: User, core: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_live()
+    (tmp_path / "mount").write_text("is no folder")
+    away = {"store": "cannot be reached"}
+    monkeypatch.setitem(core.extensions, "blob_url", f"file://{tmp_path}/mount/blobs")
+    assert problems() == away
+    monkeypatch.setitem(core.extensions, "blob_url", f"file://{tmp_path}/blobs")
+    assert problems() == {}  # it is made with the first picture
+    answers, asked = threading.Event(), []
+    monkeypatch.setattr(storage, "ask", lambda: asked.append(answers.wait(60)))
+    monkeypatch.setattr(readiness, "PATIENCE_SECONDS", 0.05)
+    assert [problems(), problems()] == [away, away]
+    assert [one.name for one in threading.enumerate()].count("store") == 1  # it is asked once
+    answers.set()
+    core.extensions["store_asked"].join(60)
+    assert (problems(), asked) == ({}, [True, True])
 
 
 def test_a_worker_that_lives_and_claims_nothing_is_not_ready(clinician: User) -> None:

@@ -1,20 +1,26 @@
 """Whether the installation does its work, and not only answers."""
 
 import enum
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+from flask import Flask, current_app
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from webapp import queue
+from webapp import queue, storage
 from webapp.db import db, now
 from webapp.jobs import WORKERS
 from webapp.monitoring import queries
 from webapp.monitoring.models import Part
 from webapp.monitoring.queries import SILENT_AFTER, is_alive
 
+PATIENCE_SECONDS = 3
+"""With a store that does not answer."""
+_ASKED = "store_asked"
 UNCLAIMED_AFTER = SILENT_AFTER
 """Work that nobody takes for so long is stuck, however many workers say that they live."""
 
@@ -56,7 +62,7 @@ def checks() -> list[Check]:
     except SQLAlchemyError:
         db.session.rollback()
         return [Check("database", Problem.UNREACHABLE)]
-    return [Check("database", None), _broker(), *_processes(), *_work()]
+    return [Check("database", None), _broker(), _store(), *_processes(), *_work()]
 
 
 def _broker() -> Check:
@@ -65,6 +71,32 @@ def _broker() -> Check:
     except queue.BROKER_ERRORS:
         return Check("broker", Problem.UNREACHABLE)
     return Check("broker", None)
+
+
+class _Question(threading.Thread):
+    """Asks the store once, beside those who wait for its answer."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(name="store", daemon=True)
+        self.app = app
+        self.is_answered = False
+
+    def run(self) -> None:
+        with self.app.app_context(), suppress(OSError):
+            storage.ask()
+            self.is_answered = True
+
+
+def _store() -> Check:
+    """Where pictures are kept. A mount or a network that hangs would hang whoever asks, and is not
+    asked once more before it has answered."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    asked = app.extensions.get(_ASKED)
+    if asked is None or not asked.is_alive():
+        asked = app.extensions[_ASKED] = _Question(app)
+        asked.start()
+    asked.join(PATIENCE_SECONDS)
+    return Check("store", None if asked.is_answered else Problem.UNREACHABLE)
 
 
 def _processes() -> Iterator[Check]:
