@@ -4,12 +4,13 @@ A blob is named by the SHA-256 of its bytes, so it never changes, and storing it
 it once.
 """
 
+import datetime as dt
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ import fsspec
 from flask import Flask, current_app
 from fsspec.config import conf
 from fsspec.utils import get_protocol
+from sqlalchemy import Column, Select, select
 
 from webapp.config import Settings
-from webapp.db import Lock, transaction
+from webapp.db import Lock, db, transaction
 from webapp.db import hold as hold_lock
 from webapp.errors import NotFound
 
@@ -33,6 +35,9 @@ Namer = Callable[[Collection[str]], Iterable[str | None]]
 
 _NAMERS: list[Namer] = []
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DRAFT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{2}/\.[a-z0-9_]{8}$")
+_ASKED_AT_ONCE = 10_000
+"""Blobs that tables are asked about in one statement."""
 _NOTHING = "0" * 64
 """What no blob is named."""
 _URL = "blob_url"
@@ -260,6 +265,64 @@ def remove_unnamed(sha256s: Collection[str]) -> None:
         hold_all()
         for sha256 in set(sha256s) - named(sha256s):
             remove(sha256)
+
+
+def remove_forgotten(*, stored_before: dt.datetime) -> int:
+    """Remove what was stored before a moment and no row names, and what was being written then:
+    whoever stored it was killed before naming it. Says how much it was.
+
+    Raises:
+        Away: some may be there still.
+    """
+    files, root = _store()
+    with _asking():
+        found = files.find(root, detail=True)
+    old = [path for path, facts in found.items() if _stored_at(facts) < stored_before]
+    drafts = [path for path in old if _DRAFT.search(path)]
+    with _asking():
+        for path in drafts:
+            files.rm_file(path)
+    names = (path.rpartition("/")[2] for path in old)
+    blobs = [name for name in names if _SHA256.fullmatch(name)]
+    batches = (blobs[at : at + _ASKED_AT_ONCE] for at in range(0, len(blobs), _ASKED_AT_ONCE))
+    return len(drafts) + sum(map(_remove_forgotten, batches))
+
+
+def _remove_forgotten(sha256s: Sequence[str]) -> int:
+    left = set(sha256s) - _in_any_row(sha256s)
+    db.session.rollback()  # nothing is held open on the way to the next ones
+    if not left:
+        return 0
+    with transaction():
+        hold_all()
+        left -= _in_any_row(left)
+        for sha256 in left:
+            remove(sha256)
+    return len(left)
+
+
+def _in_any_row(sha256s: Collection[str]) -> set[str]:
+    """Those of some blobs that a column of any table names which is called a hash, also one of a
+    table that is yet to be thought of; or that a picture is named by."""
+    columns = [
+        column
+        for table in db.metadata.sorted_tables
+        for column in table.columns
+        if column.name.endswith("sha256")
+    ]
+    found = {one for column in columns for one in db.session.scalars(_among(column, sha256s))}
+    return found | named(sha256s)
+
+
+def _among(column: Column[Any], sha256s: Collection[str]) -> Select[Any]:
+    return select(column).where(column.in_(sha256s)).distinct()
+
+
+def _stored_at(facts: Mapping[str, Any]) -> dt.datetime:
+    """When a file came to its place: on a disk, where a file may have got another name, when it
+    was last changed in any way."""
+    moment = facts["LastModified"] if "LastModified" in facts else facts["created"]
+    return moment if isinstance(moment, dt.datetime) else dt.datetime.fromtimestamp(moment, dt.UTC)
 
 
 # How the store is asked.

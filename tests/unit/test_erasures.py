@@ -7,6 +7,7 @@ import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -448,6 +449,32 @@ def test_a_store_that_is_away_is_asked_again(
     assert erasure.blobs_left == []
     assert list(storage.hashes()) == []
     assert services.let_go_of_the_rest() == 0
+
+
+def test_what_was_stored_and_never_named_leaves_after_a_day(
+    clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a process is killed between the picture and its row."""
+    full_case(clinician, clinic.picture())
+    trainings.snapshot()
+    row = TableRow(2, {"file": "a.png", "identifier": "P-other"})
+    start_import(clinician, [row], {"a": clinic.picture()})
+    while imports.work():
+        pass
+    named = set(storage.hashes())
+    assert len(named) >= 6  # pictures, thumbnails, a heat map, and what is none
+    left = storage.put(clinic.picture())
+    folder = Path(storage._locate(left)[1]).parent
+    draft, other = folder / ".k3_xdpq1", folder / ".of-somebody-else"
+    for path in (draft, other):
+        path.write_bytes(b"half a picture")
+    sweeper.remove_forgotten()
+    assert set(storage.hashes()) == named | {left}
+    assert draft.exists()
+    monkeypatch.setattr(sweeper, "FORGOTTEN_AFTER", dt.timedelta(0))
+    sweeper.remove_forgotten()
+    assert set(storage.hashes()) == named
+    assert (draft.exists(), other.exists()) == (False, True)
 
 
 @ONE_KIND

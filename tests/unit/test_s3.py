@@ -26,7 +26,7 @@ from webapp.cases.models import Case, Image, Patient
 from webapp.catalogue.models import ReadingTask
 from webapp.config import InvalidSettings, Settings, current_settings
 from webapp.core import create_core
-from webapp.db import db
+from webapp.db import db, now
 from webapp.erasures import services as erasures
 from webapp.erasures.models import Cause, Erasure
 from webapp.errors import NotFound
@@ -206,9 +206,10 @@ def test_a_case_is_sent_shown_and_not_kept_by_half(
     assert sent.status_code == 303, sent.text
     with app.app_context():
         image = db.session.scalars(sa.select(Image)).one()
-        stored = storage.get(image.sha256)
+        page, stored = f"/images/{image.id}", storage.get(image.sha256)
+        storage.put(b"a picture of nobody")
+        assert storage.remove_forgotten(stored_before=now()) == 1
         assert len(list(storage.hashes())) == 2
-    page = f"/images/{image.id}"
     assert desk.get(page).data == stored
     away()
     began = time.monotonic()

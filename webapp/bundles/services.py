@@ -41,6 +41,7 @@ def request(
     """Have the bundle in an archive installed; the archive is kept until that is done."""
     archive_sha256 = storage.put(archive)
     with transaction():
+        storage.hold([archive_sha256])
         installation = Installation(
             archive_sha256=archive_sha256,
             file_name=file_name[:255],

@@ -102,6 +102,8 @@ def register(
         raise Invalid("too_long")
     is_upload = isinstance(files, Upload)
     with transaction():
+        if isinstance(files, Upload):
+            storage.hold((files.table_sha256, files.archive_sha256))
         dataset = Dataset(
             reading_task=reading_task,
             name=name,
@@ -147,6 +149,7 @@ def complete(*, claim: Claim, checked: Checked | None, found: Sequence[Found]) -
                 found = [Found(Problem.REGISTERED_BEFORE, examples=[same.name]), *found]
                 checked = None
         if checked is not None:
+            storage.hold((checked.content_sha256, checked.pictures_sha256))
             dataset.content_sha256 = checked.content_sha256
             dataset.pictures_sha256 = checked.pictures_sha256
             dataset.image_count = checked.image_count
@@ -169,6 +172,7 @@ def complete(*, claim: Claim, checked: Checked | None, found: Sequence[Found]) -
 def note_pictures(*, dataset: Dataset, pictures_sha256: str) -> None:
     """Note where in the store the pictures of a data set are, for workers of other machines."""
     with transaction():
+        storage.hold([pictures_sha256])
         dataset.pictures_sha256 = pictures_sha256
 
 
@@ -199,6 +203,7 @@ def freeze(
         raise Invalid("nothing")
     manifest_sha256 = storage.put(gathered.manifest())
     with transaction():
+        storage.hold([manifest_sha256])
         snapshot = Snapshot(
             reading_task=reading_task,
             dataset=dataset,

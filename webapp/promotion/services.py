@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from webapp import audit
+from webapp import audit, storage
 from webapp.accounts.models import User
 from webapp.assessments import leases
 from webapp.assessments import services as assessments
@@ -204,6 +204,7 @@ def complete(*, claim: Claim, outcome: Proof | Refusal) -> bool:
             comparison.verdict = Verdict.REFUSED
             comparison.refusal = {"code": outcome.code, **outcome.facts}
         else:
+            storage.hold([outcome.predictions_sha256])
             checks = judge(comparison.plan.plan, outcome.result)
             comparison.verdict = Verdict.PASSED if passes(checks) else Verdict.FAILED
             comparison.checks = [check.plain for check in checks]

@@ -84,6 +84,7 @@ def register(
 def keep_archive(*, version: ModelVersion, archive_sha256: str) -> None:
     """Note where in the store a version's bundle is, for workers of other machines."""
     with transaction():
+        storage.hold([archive_sha256])
         version.archive_sha256 = archive_sha256
 
 
