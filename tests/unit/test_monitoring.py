@@ -104,6 +104,40 @@ def test_small_groups_are_kept_back_and_what_would_give_one_away(
     assert shown.keys() == groups.keys()
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"a1": 9, "a2": 9, "b1": 9, "b2": 9}, {"a1", "a2", "b1", "b2"}),
+        ({"a1": 4, "a2": 9, "b1": 8, "b2": 9}, set()),  # each one gives the next away
+        ({"a1": 4, "a2": 5, "a3": 6, "b1": 7, "b2": 8, "b3": 9}, {"a3", "b3"}),
+        ({"a1": 4, "b2": 9}, {"b2"}),
+    ],
+)
+def test_a_table_is_kept_back_both_ways(counts: dict[str, int], told: set[str]) -> None:
+    cells = {(name[0], name[1]): Share(1, count) for name, count in counts.items()}
+    shown = figures.kept_back_both_ways(cells)
+    assert {"".join(cell) for cell, share in shown.items() if share} == told
+    assert shown.keys() == cells.keys()
+
+
+def test_a_group_over_time_by_hand() -> None:
+    day = dt.timedelta(days=1)
+    cases = [
+        *[signed(CALM, submitted_at=NOON, sex=Sex.MALE)] * 6,
+        *[signed(GRAVE, submitted_at=NOON, sex=Sex.FEMALE)] * 5,
+        *[signed(GRAVE, submitted_at=NOON + day, sex=Sex.MALE)] * 6,
+        *[signed(CALM, submitted_at=NOON + day * 2, sex=Sex.MALE)] * 4,
+        *[signed(CALM, submitted_at=NOON + day * 2, sex=Sex.FEMALE)] * 4,
+    ]
+    asked = {"since": NOON, "until": NOON + day * 4, "step": day}
+    male, female = (
+        figures.over_time_of(sex, cases, lambda case: case.sex, figures.is_agreed, **asked)
+        for sex in (Sex.MALE, Sex.FEMALE)
+    )
+    assert [moment.share for moment in male] == [None, Share(0, 6), None, None]
+    assert [moment.share for moment in female] == [None, None, None, None]
+
+
 def test_a_share_over_time_by_hand() -> None:
     day = dt.timedelta(days=1)
     cases = [

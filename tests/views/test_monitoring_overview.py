@@ -101,6 +101,24 @@ def test_it_says_how_answers_fare_and_what_drifts(busy: None, office: Browser) -
     assert page.count('<svg class="trend"') == 3
 
 
+def test_agreement_is_followed_in_a_group(
+    app: Flask, busy: None, clinician: User, office: Browser
+) -> None:
+    with app.app_context():
+        for _ in range(5):
+            case = clinic.send(clinician, sex=Sex.FEMALE)
+            clinic.read(case, "calm")
+            decide(case, clinician, "grave")
+    page = office.get("/monitoring").text
+    assert words(page).count("Agreement over time") == 1
+    (path,) = re.findall(r'href="([^"]+group=sex\.female[^"#]*)', page)
+    said = words(office.get(path.replace("&amp;", "&")).text)
+    assert "Agreement over time: Female" in said
+    told = said.partition("Cases sent from Cases Share ")[2].partition("Choose a group")[0]
+    assert told.endswith(" 5 0 % "), told
+    assert "Agreement over time: " not in words(office.get("/monitoring?group=sex.x").text)
+
+
 def test_small_counts_are_kept_back(app: Flask, clinician: User, office: Browser) -> None:
     with app.app_context():
         for _ in range(4):

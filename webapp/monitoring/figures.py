@@ -18,6 +18,7 @@ BINS = 10
 """Of probabilities, each as wide as the others."""
 
 K = TypeVar("K", bound=Hashable)
+L = TypeVar("L", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,21 @@ def kept_back(groups: Mapping[K, Share]) -> Shares[K]:
     return {key: None if key in hidden else share for key, share in groups.items()}
 
 
+def kept_back_both_ways(cells: Mapping[tuple[K, L], Share]) -> Shares[tuple[K, L]]:
+    """The same of a table, the sums of whose rows and columns are told elsewhere: nowhere is one
+    alone kept back."""
+    hidden = {key for key, share in cells.items() if share.count < SMALLEST}
+    lines = [
+        [key for key in cells if key[side] == name]
+        for side in (0, 1)
+        for name in dict.fromkeys(key[side] for key in cells)
+    ]
+    while alone := [line for line in lines if len(line) > 1 and len(hidden & set(line)) == 1]:
+        others = [key for key in alone[0] if key not in hidden]
+        hidden.add(min(others, key=lambda key: cells[key].count))
+    return {key: None if key in hidden else share for key, share in cells.items()}
+
+
 def is_agreed(case: PastCase) -> bool:
     """The clinician named what the model had named."""
     return case.is_agreed
@@ -162,6 +178,29 @@ def over_time(
     count = math.ceil((until - since) / step)
     return [
         Moment(since + step * number, since + step * (number + 1), by_step.get(number))
+        for number in range(count)
+    ]
+
+
+def over_time_of(
+    group: K,
+    cases: Sequence[PastCase],
+    group_of: Callable[[PastCase], K],
+    is_hit: Callable[[PastCase], bool],
+    *,
+    since: dt.datetime,
+    until: dt.datetime,
+    step: dt.timedelta,
+) -> list[Moment]:
+    """The same of one group, as far as that does not give another one away."""
+    told: dict[tuple[int, K], list[bool]] = {}
+    for case in cases:
+        cell = (case.submitted_at - since) // step, group_of(case)
+        told.setdefault(cell, []).append(is_hit(case))
+    cells = kept_back_both_ways({cell: Share(sum(hits), len(hits)) for cell, hits in told.items()})
+    count = math.ceil((until - since) / step)
+    return [
+        Moment(since + step * number, since + step * (number + 1), cells.get((number, group)))
         for number in range(count)
     ]
 

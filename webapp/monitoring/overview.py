@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flask_babel import format_decimal
 from flask_babel import gettext as _
@@ -33,11 +34,35 @@ NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Cases that have something in common, and the share of them."""
+
+    mark: str
+    """By which a page asks for it."""
+    name: str
+    share: Share | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What cases are told apart by."""
+
+    code: str
+    title: str
+    of: Callable[[PastCase], Any]
+    name: Callable[[PastCase], str]
+
+    def mark(self, key: Any) -> str:
+        words = map(str, key) if isinstance(key, tuple) else [str(key)]
+        return f"{self.code}.{'-'.join(words)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A share by group, in order."""
 
     title: str
-    rows: Sequence[tuple[str, Share | None]]
+    rows: Sequence[Group]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +109,8 @@ class Watch:
     """None where no model serves."""
     agreement: Share | None
     agreement_course: Course
+    group: Group | None
+    """Whose course that is; None where it is that of all."""
     agreement_tables: Sequence[Table]
     abstention: Share | None
     abstention_course: Course
@@ -113,8 +140,9 @@ def stretch(seconds: float) -> str:
     return _("%(count)s days", count=rough(seconds / DAY_SECONDS))
 
 
-def watch(task: ReadingTask, *, period: dt.timedelta, step: dt.timedelta) -> Watch:
-    """Count and compare."""
+def watch(task: ReadingTask, *, period: dt.timedelta, step: dt.timedelta, mark: str = "") -> Watch:
+    """Count and compare; agreement is followed over time in the group of this mark, in all cases
+    where none that can be told has it."""
     until = now()
     since = until - period
     cases = past.cases(since=since, reading_task=task)
@@ -125,14 +153,29 @@ def watch(task: ReadingTask, *, period: dt.timedelta, step: dt.timedelta) -> Wat
         moments = figures.over_time(of, is_hit, since=since, until=until, step=step)
         return Course(moments, chart.over_time(moments))
 
+    def course_of(grouping: Grouping) -> Course:
+        moments = figures.over_time_of(
+            mark,
+            compared,
+            lambda case: grouping.mark(grouping.of(case)),
+            figures.is_agreed,
+            since=since,
+            until=until,
+            step=step,
+        )
+        return Course(moments, chart.over_time(moments))
+
+    tables = {one: _table(one, compared) for one in _groupings(task, compared)}
+    chosen = _chosen(mark, tables)
     return Watch(
         task=task,
         case_count=len(cases),
         is_capped=len(cases) == past.CASES_MAX,
         drift=drifted_since(task, since),
         agreement=figures.share(compared, figures.is_agreed),
-        agreement_course=course(compared, figures.is_agreed),
-        agreement_tables=_agreement_tables(task, compared),
+        agreement_course=course_of(chosen[0]) if chosen else course(compared, figures.is_agreed),
+        group=chosen[1] if chosen else None,
+        agreement_tables=list(tables.values()),
         abstention=figures.share(read, figures.has_abstained),
         abstention_course=course(read, figures.has_abstained),
         reasons=[
@@ -160,29 +203,45 @@ def drifted_since(task: ReadingTask, since: dt.datetime) -> Drift | None:
     return Drift(version, recent.count, reference.is_of_house, moved)
 
 
-def _agreement_tables(task: ReadingTask, compared: Sequence[PastCase]) -> list[Table]:
+def _chosen(mark: str, tables: Mapping[Grouping, Table]) -> tuple[Grouping, Group] | None:
+    """The group of a mark, unless it is kept back."""
+    for grouping, table in tables.items():
+        for group in table.rows:
+            if group.mark == mark and group.share:
+                return grouping, group
+    return None
+
+
+def _table(grouping: Grouping, compared: Sequence[PastCase]) -> Table:
+    names = {grouping.of(case): grouping.name(case) for case in compared}
+    told = figures.shares(compared, grouping.of, figures.is_agreed)
+    ordered = sorted(told, key=lambda key: (key is None, str(key)))
+    return Table(
+        grouping.title, [Group(grouping.mark(key), names[key], told[key]) for key in ordered]
+    )
+
+
+def _groupings(task: ReadingTask, compared: Sequence[PastCase]) -> list[Grouping]:
     findings = {finding.id: translated(finding.name) for finding in task.findings}
     versions = past.versions(compared)
-
-    def table(
-        title: str, group: Callable[[PastCase], object], name: Callable[[PastCase], str]
-    ) -> Table:
-        names = {group(case): name(case) for case in compared}
-        told = figures.shares(compared, group, figures.is_agreed)
-        ordered = sorted(told, key=lambda key: (key is None, str(key)))
-        return Table(title, [(names[key], told[key]) for key in ordered])
-
     unknown = _("unknown")
     return [
-        table(
+        Grouping(
+            "finding",
             _("Finding that the model named"),
             lambda case: case.shown_id,
             lambda case: findings.get(case.shown_id or 0, unknown),
         ),
-        table(_("Age"), lambda case: case.age_band, lambda case: _age(case) or unknown),
-        table(_("Sex"), lambda case: case.sex, lambda case: str(case.sex.label)),
-        table(_("Body site"), lambda case: case.body_site, lambda case: case.body_site or unknown),
-        table(
+        Grouping("age", _("Age"), lambda case: case.age_band, lambda case: _age(case) or unknown),
+        Grouping("sex", _("Sex"), lambda case: case.sex, lambda case: str(case.sex.label)),
+        Grouping(
+            "site",
+            _("Body site"),
+            lambda case: case.body_site,
+            lambda case: case.body_site or unknown,
+        ),
+        Grouping(
+            "version",
             _("Model version"),
             lambda case: case.model_version_id,
             lambda case: versions[case.model_version_id],

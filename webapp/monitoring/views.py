@@ -81,7 +81,12 @@ def overview() -> ResponseReturnValue:
     form = PeriodForm(request.args, reading_tasks())
     if not form.reading_task.data:
         return render_template("monitoring/nothing.html")
-    watched = watch(form.chosen_task(), period=form.period(), step=form.step())
+    watched = watch(
+        form.chosen_task(),
+        period=form.period(),
+        step=form.step(),
+        mark=request.args.get("group", ""),
+    )
     return render_template("monitoring/overview.html", form=form, watch=watched)
 
 
