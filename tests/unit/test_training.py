@@ -626,3 +626,42 @@ def test_a_chest_that_is_mirrored_is_not_to_be_had(core: Flask, tmp_path: Path) 
         "augmentation.horizontal_flip": "unknown",
         "augmentation.zoom": "",
     }
+
+
+# The command line
+
+
+def test_the_commands_do_what_the_page_does(app: Flask) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = app.test_cli_runner().invoke(args=("training", *words))
+        db.session.remove()
+        return done.exit_code, done.output
+
+    with app.app_context():
+        clinic.serve()
+        recipe, snapshot = trainings.recipe().name, str(trainings.snapshot().id)
+        ask = ("run", "--recipe", recipe, "--snapshot", snapshot)
+        more = ("--init", "random", "--device", "cuda", "--set", "training.epochs=2")
+        assert run(*ask, *more) == (0, "Training 1 is asked for: /training/1\n")
+        asked = db.session.get_one(TrainingRun, 1)
+        assert (asked.init, asked.device) == ("random", Device.CUDA)
+        assert asked.overrides == {"training.epochs": 2}
+        assert run("list") == (0, f"1\tscheduled\t{recipe}\t0%\t\n")
+        for refused, why in (
+            (("run", "--recipe", "none", "--snapshot", snapshot), "Error"),
+            ((*ask, "--init", "bundle:none"), "refused: init"),
+            ((*ask, "--device", "tpu"), "'tpu' is not one of"),
+            ((*ask, "--set", "epochs"), "not of the form table.key=value"),
+            (("retry", "1"), "Error"),
+            (("cancel", "9"), "Error"),
+        ):
+            code, said = run(*refused)
+            assert code != 0, refused
+            assert why in said, said
+        assert run("cancel", "1") == (0, "")
+        assert run(*ask)[0] == 0
+        claim = trainings.claim()
+        assert services.fail(claim=claim, trouble=Trouble.DISK_FULL, error="full")
+        assert run("retry", "2") == (0, "")
+        states = [line.split("\t")[:2] for line in run("list")[1].splitlines()]
+        assert states == [["2", "scheduled"], ["1", "cancelled"]]

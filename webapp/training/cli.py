@@ -20,7 +20,7 @@ training = AppGroup("training", help="Train models on snapshots.")
 @click.option("--recipe", "recipe_name", required=True, help="Its name, as in ml/recipes.")
 @click.option("--snapshot", "snapshot_id", type=int, required=True, help="Its number.")
 @click.option("--init", default="", help="imagenet, random, or bundle:SHA256; else what serves.")
-@click.option("--device", type=click.Choice([*Device]), default=Device.AUTO, show_default=True)
+@click.option("--device", type=click.Choice([one.value for one in Device]), default="auto")
 @click.option("--set", "settings", multiple=True, help="table.key=value in place of the recipe's.")
 def run_training(
     recipe_name: str, snapshot_id: int, init: str, device: str, settings: tuple[str, ...]
