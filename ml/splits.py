@@ -336,9 +336,9 @@ def _folds(
     records: Sequence[Record], groups: Groups, kept: list[int], seed: int, count: int = FOLDS
 ) -> list[list[int]]:
     """The indices ``kept`` in ``count`` stratified folds that no group straddles."""
-    from sklearn.model_selection import StratifiedGroupKFold  # not loaded where nothing is split
+    from ml.folds import QuickFolds  # scikit-learn is not loaded where nothing is split
 
-    folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    folds = QuickFolds(count, shuffle=True, random_state=seed)
     labels = [records[index].label for index in kept]
     with warnings.catch_warnings():
         # A class with fewer members than folds, as rare pairs of labels are, is spread as well as

@@ -7,10 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from sklearn.model_selection import StratifiedGroupKFold
 
+from ml import bundle as bundles
 from ml import splits
 from ml.datasets import packed
 from ml.datasets.manifest import Manifest, Record
+from ml.folds import QuickFolds
 from ml.recipe import DataRecipe, Recipe
 from ml.splits import (
     GREY_PX,
@@ -29,6 +32,7 @@ from ml.splits import (
     thumbnails,
     unite,
 )
+from tests.demo import newest_bundle
 
 RECIPES = Path(__file__).parents[3] / "ml" / "recipes"
 LABELS = ("a", "b", "c")
@@ -86,6 +90,19 @@ def test_the_seed_decides() -> None:
     rows = records()
     assert split(rows).sha256 == split(rows).sha256
     assert split(rows).sha256 != split(rows, seed=1).sha256
+
+
+def test_folds_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(3)
+    for seed in range(4):
+        groups = random.integers(0, 90, 300)
+        labels = [LABELS[int(group) % 3 if index % 4 else 0] for index, group in enumerate(groups)]
+        dealt, base = (
+            kind(7, shuffle=True, random_state=seed).split(labels, labels, groups)
+            for kind in (QuickFolds, StratifiedGroupKFold)
+        )
+        for (_, ours), (_, theirs) in zip(dealt, base, strict=True):
+            assert ours.tolist() == theirs.tolist()
 
 
 def test_near_duplicates_are_chained() -> None:
@@ -277,6 +294,8 @@ def test_nothing_crosses_in_the_real_data(
         pair for pair in pairs if all(used[i] for i in pair) and sides[pair[0]] != sides[pair[1]]
     ] == []
     assert (len(split.test), len(split.dropped)) == (tested, dropped)
+    facts = bundles.load(newest_bundle(name)).facts
+    assert split.sha256 == facts["training"]["split_sha256"], "what is shipped learnt from another"
     assert len(side_of) + len(split.dropped) == len(records)
 
 
