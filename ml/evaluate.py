@@ -333,7 +333,7 @@ def recorded_split(facts: Mapping[str, Any], manifest: Manifest) -> Split:
 def part_of(facts: Mapping[str, Any], manifest: Manifest, part: str) -> list[Record]:
     """The records of ``test``, ``tune`` or ``all``. Raises EvaluationError."""
     if part == "all":
-        left_out = facts["training"]["recipe"].get("data", {}).get("leave_out", ())
+        left_out = facts["training"].get("recipe", {}).get("data", {}).get("leave_out", ())
         return list(manifest.without(left_out).records)
     split = recorded_split(facts, manifest)
     chosen = set(split.test if part == "test" else split.tune)

@@ -17,7 +17,6 @@ from webapp.permissions import Role
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
-    "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

@@ -125,6 +125,7 @@ ALLOWED: dict[str, set[Any]] = {
     "promotion.plan": OFFICE | APPROVERS,
     "promotion.predictions": OFFICE | APPROVERS,
     "promotion.request_comparison": OFFICE,
+    "promotion.request_first": OFFICE,
     "promotion.request_promotion": OFFICE,
     "promotion.roll_back": OFFICE | APPROVERS,
     "promotion.standing": OFFICE | APPROVERS,

@@ -223,7 +223,7 @@ def striped(file: str) -> bytes:
     return stream.getvalue()
 
 
-def tested_otherwise(manifest: Manifest) -> Manifest:
+def with_another_test(manifest: Manifest) -> Manifest:
     """The same data, but for pictures of another kind with other labels in the locked test."""
     records = [
         replace(record, labels=("nv" if record.label == "mel" else "mel",))
@@ -297,7 +297,7 @@ def test_gates_are_set_anew_and_the_weights_stay(
     assert "those tasks" in (after.path / "MODEL_CARD.md").read_text(encoding="utf-8")
 
     heir = replace(recipe, network=NetworkRecipe("plain-cnn", init=f"bundle:{after.path}"))
-    inherited = put_together(tmp_path / "heir", heir, task, tested_otherwise(own))
+    inherited = put_together(tmp_path / "heir", heir, task, with_another_test(own))
     kept = inherited.tensors()
     assert np.array_equal(kept["otherness.weights"], tensors["otherness.weights"])
     assert inherited.abstention.otherness_above == pytest.approx(limit)
