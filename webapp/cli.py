@@ -1,5 +1,6 @@
 """The command line of one installation: `flask user|site|audit|backup|restore ...`."""
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,9 +9,10 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
-from webapp import audit, backup
+from webapp import audit, backup, storage
 from webapp.accounts import queries, services
 from webapp.accounts.models import Site, User
+from webapp.db import now, transaction
 from webapp.errors import Conflict, Invalid, NotFound
 from webapp.permissions import Role
 
@@ -19,11 +21,15 @@ ROLE = click.Choice([role.value for role in Role])
 users = AppGroup("user", help="Add, list and change users.")
 sites = AppGroup("site", help="Add and list hospitals and departments.")
 record = AppGroup("audit", help="Check the record of what was done and seen.")
+store = AppGroup("store", help="Look after the store of pictures.")
+
+FORGOTTEN_AFTER = dt.timedelta(days=1)
+"""Whoever has stored something names it within seconds, or, of a data set, minutes."""
 
 
 def init_app(app: Flask) -> None:
     """Make the commands known to `flask`."""
-    for command in (users, sites, record, back_up, restore):
+    for command in (users, sites, record, store, back_up, restore):
         app.cli.add_command(command)
 
 
@@ -161,6 +167,26 @@ def restore(file: Path) -> None:
     except backup.BackupError as error:
         raise click.ClickException(str(error)) from error
     _report(problems)
+
+
+@store.command("clean")
+@click.confirmation_option(
+    prompt="Remove what was stored over a day ago and no row names? Have a backup, and do not"
+    " restore one meanwhile."
+)
+def clean_store() -> None:
+    """Remove pictures that were stored when their process was killed, before a row named them.
+
+    Refuses where rows do not name most of what is stored: this is another installation's store
+    then, or rows are missing.
+    """
+    try:
+        count = storage.remove_forgotten(stored_before=now() - FORGOTTEN_AFTER)
+    except storage.Foreign as error:
+        raise click.ClickException(f"refused: {error}") from error
+    with transaction():
+        audit.record(actor=None, action="store.cleaned", count=count)
+    click.echo(f"Removed: {count}")
 
 
 @contextmanager

@@ -38,6 +38,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DRAFT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{2}/\.[a-z0-9_]{8}$")
 _ASKED_AT_ONCE = 10_000
 """Blobs that tables are asked about in one statement."""
+_REMOVED_AT_ONCE = 50
+"""Blobs that are removed in one transaction, for which all that store something wait."""
 _NOTHING = "0" * 64
 """What no blob is named."""
 _URL = "blob_url"
@@ -48,6 +50,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 2}},
     }
 }
+
+
+class Foreign(Exception):
+    """Rows do not name what is in the store: it is of another installation, or rows are missing."""
+
+    def __init__(self, unnamed: int, stored: int) -> None:
+        super().__init__(f"no row names {unnamed} of the {stored} blobs in the store")
 
 
 class CorruptBlob(Exception):
@@ -272,33 +281,45 @@ def remove_forgotten(*, stored_before: dt.datetime) -> int:
     whoever stored it was killed before naming it. Says how much it was.
 
     Raises:
+        Foreign: no row names the half of what is stored; nothing was removed.
         Away: some may be there still.
     """
     files, root = _store()
     with _asking():
         found = files.find(root, detail=True)
-    old = [path for path, facts in found.items() if _stored_at(facts) < stored_before]
+    blobs = [path for path in found if _SHA256.fullmatch(_name(path))]
+    unnamed = [name for some in _batches(list(map(_name, blobs))) for name in _in_no_row(some)]
+    if 2 * len(unnamed) > len(blobs):
+        raise Foreign(len(unnamed), len(blobs))
+    db.session.rollback()  # nothing is held open on the way
+    old = {path for path, facts in found.items() if _stored_at(facts) < stored_before}
+    forgotten = {_name(path) for path in old} & set(unnamed)
     drafts = [path for path in old if _DRAFT.search(path)]
-    with _asking():
-        for path in drafts:
+    for path in drafts:
+        with suppress(FileNotFoundError), _asking():
             files.rm_file(path)
-    names = (path.rpartition("/")[2] for path in old)
-    blobs = [name for name in names if _SHA256.fullmatch(name)]
-    batches = (blobs[at : at + _ASKED_AT_ONCE] for at in range(0, len(blobs), _ASKED_AT_ONCE))
-    return len(drafts) + sum(map(_remove_forgotten, batches))
+    return len(drafts) + sum(map(_remove_forgotten, _batches(list(forgotten), _REMOVED_AT_ONCE)))
 
 
 def _remove_forgotten(sha256s: Sequence[str]) -> int:
-    left = set(sha256s) - _in_any_row(sha256s)
-    db.session.rollback()  # nothing is held open on the way to the next ones
-    if not left:
-        return 0
     with transaction():
         hold_all()
-        left -= _in_any_row(left)
+        left = _in_no_row(sha256s)  # a row may have come to name one meanwhile
         for sha256 in left:
             remove(sha256)
     return len(left)
+
+
+def _in_no_row(sha256s: Sequence[str]) -> set[str]:
+    return set(sha256s) - _in_any_row(sha256s)
+
+
+def _batches(names: Sequence[str], size: int = _ASKED_AT_ONCE) -> Iterator[Sequence[str]]:
+    return (names[at : at + size] for at in range(0, len(names), size))
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _in_any_row(sha256s: Collection[str]) -> set[str]:

@@ -4,8 +4,8 @@ Every two seconds it ends the attempts of workers that went silent, and rings fo
 has claimed: a message can get lost, a row cannot. Every minute it anchors the audit record, and
 ends what was to be read unseen for a time. Four times a minute it rings for every worker, also
 where nothing waits: whoever comes is known to live. Every ten minutes it erases patients who were
-kept for long enough. Beside that, in threads of their own, it does the work of imports, which needs
-no model, and forgets what nobody confirms; and once a day removes from the store what no row names.
+kept for long enough. Beside that, in a thread of its own, it does the work of imports, which needs
+no model, and forgets what nobody confirms.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ from functools import partial
 
 from flask import Flask
 
-from webapp import audit, queue, storage
+from webapp import audit, queue
 from webapp.assessments import leases
 from webapp.assessments.models import Assessment, Leased
 from webapp.assessments.queries import unclaimed_count
@@ -43,10 +43,6 @@ IMPORT_SECONDS = 1
 PRESENCE_SECONDS = 15
 ERASURE_SECONDS = 600
 TIDYING_SECONDS = 600
-STORE_FIRST_SECONDS = 600
-STORE_SECONDS = 86_400
-FORGOTTEN_AFTER = dt.timedelta(days=1)
-"""Whoever has stored something names it within seconds, or, of a data set, minutes."""
 
 
 def main() -> None:
@@ -59,7 +55,6 @@ def main() -> None:
     except InvalidSettings as error:
         sys.exit(str(error))
     settings: Settings = app.config["FIRSTLOOK"]
-    threading.Thread(target=tidy_store, args=(app, stop), name="store", daemon=True).start()
     threading.Thread(target=work_on_imports, args=(app, stop), name="imports", daemon=True).start()
     started_at = now()
     anchored_at = looked_at = erased_at = float("-inf")
@@ -115,23 +110,6 @@ def work_on_imports(app: Flask, stop: threading.Event) -> None:
                 is_busy = False
         if not is_busy:
             stop.wait(IMPORT_SECONDS)
-
-
-def tidy_store(app: Flask, stop: threading.Event) -> None:
-    """Once a day, and soon after the start, remove what somebody stored who was killed before a row
-    named it; until told to stop."""
-    seconds = STORE_FIRST_SECONDS
-    while not stop.wait(seconds):
-        with app.app_context():
-            _attempt(remove_forgotten)
-        seconds = STORE_SECONDS
-
-
-def remove_forgotten() -> None:
-    """Remove from the store what has been there for a day, and no row names it."""
-    count = storage.remove_forgotten(stored_before=now() - FORGOTTEN_AFTER)
-    if count:
-        log.info("%s blobs were removed that no row named", count)
 
 
 def ring_for_unclaimed(rows: type[Leased], job: str, *, bells: int) -> int:

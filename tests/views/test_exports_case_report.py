@@ -10,12 +10,16 @@ from pypdf import PdfReader
 from tests import clinic
 from tests.conftest import Browser, People
 from webapp.accounts.models import Site, User
-from webapp.cases.models import Case
+from webapp.cases.models import Case, Particulars
 from webapp.catalogue.models import Malignancy
 from webapp.catalogue.queries import findings_by_code, latest_terms
 from webapp.catalogue.services import Meaning
 from webapp.db import db
 from webapp.guidance.services import change_finding
+from webapp.reviews.models import Decision
+from webapp.reviews.queries import basis
+from webapp.reviews.services import Verdict, sign
+from webapp.triage.services import correct_patient
 
 
 def text_of(answer: Any) -> str:
@@ -145,14 +149,50 @@ def test_a_case_without_a_reading_has_a_report(
 def test_whatever_is_written_stays_on_the_page(
     app: Flask, desk: Browser, clinician: User, case: Case
 ) -> None:
-    """Long texts are cut with a mark, other scripts are kept."""
+    """Long texts are cut with a mark, other scripts are kept, and nothing runs into the foot."""
+    long = "long " * 400
     with app.app_context():
-        wordy = clinic.send(clinician, identifier="Ж-Ω-9", note="long " * 400)
-        clinic.read(wordy)
-    words = text_of(desk.get(f"/cases/{wordy.id}/report.pdf"))
+        clinician = db.session.get_one(User, clinician.id)
+        clinician.full_name = long[:120]
+        clinician.sites[0].name = long[:120]
+        db.session.commit()
+        wordy = clinic.send(
+            clinician,
+            identifier="Ж-Ω-9 " * 10,
+            note=long,
+            pictures=[clinic.picture(), clinic.picture()],
+        )
+        clinic.read(wordy, "calm", supported=("calm", "grave"), abstained=[False, True])
+        for token in ("first", "second"):
+            sign(
+                actor=clinician,
+                case=wordy,
+                verdict=Verdict(decision=Decision.AGREE, comment=long, reason=long),
+                shown=basis(wordy).mark,
+                form_token=token,
+            )
+        known = Particulars.of(wordy.patient)
+        correct_patient(
+            actor=clinician,
+            patient=wordy.patient,
+            shown=known,
+            corrected=replace(known, birth_year=1931),
+        )
+    answer = desk.get(f"/cases/{wordy.id}/report.pdf")
+    words = text_of(answer)
     assert "Ж-Ω-9" in words
+    assert "Corrected since" in words
     assert "…" in words
     assert "Signature" in words
+    heights: dict[str, float] = {}
+
+    def note(text: str, _cm: object, placed: list[float], *_: object) -> None:
+        heights[text.strip()] = placed[5]
+
+    PdfReader(io.BytesIO(answer.data)).pages[0].extract_text(visitor_text=note)
+    (foot,) = (y for text, y in heights.items() if text.startswith("Firstlook supports"))
+    above = [y for text, y in heights.items() if y > foot]
+    assert min(above) - foot > 6, heights
 
 
 def test_before_an_own_impression_there_is_none(

@@ -28,6 +28,7 @@ ACTIONS = {
     "site.own_impression_changed": _l("Changed whether an own impression comes first"),
     "backup.made": _l("Backed up the installation"),
     "backup.restored": _l("Restored the installation from a backup"),
+    "store.cleaned": _l("Removed pictures that no row named from the store"),
     "case.submitted": _l("Sent a case"),
     "case.opened": _l("Opened a case"),
     "case.searched": _l("Searched the cases"),

@@ -42,6 +42,10 @@ PICTURE_MM = 78.0
 PICTURE_PX = 1200
 LINE_MM = 5.0
 PROBABILITIES_MAX = 8
+FOOT_MM = 30.0
+SCALES = (1.0, 0.9, 0.8, 0.7)
+"""Everything is set so much smaller where a page would else run into its foot. At the smallest even
+the longest texts that forms take have room, cut as they are."""
 GREY, BLACK = 110, 20
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every table it subsets
@@ -49,12 +53,15 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every ta
 
 def report(case: Case, assessment: Assessment, review: Review | None, *, made_by: User) -> bytes:
     """The page as PDF, of what is known now: unsigned, it says that it is preliminary."""
-    page = _Page()
-    page.title_line(case, review)
-    page.picture_and_particulars(case, _meant(assessment), review)
-    page.answer(case, assessment)
-    page.decision(review)
-    page.origin(assessment)
+    for scale in SCALES:
+        page = _Page(scale)
+        page.title_line(case, review)
+        page.picture_and_particulars(case, _meant(assessment), review)
+        page.answer(case, assessment)
+        page.decision(review)
+        page.origin(assessment)
+        if page.get_y() <= page.h - FOOT_MM:
+            break
     page.close(made_by)
     return bytes(page.output())
 
@@ -62,8 +69,9 @@ def report(case: Case, assessment: Assessment, review: Review | None, *, made_by
 class _Page(FPDF):
     """One page from top to bottom; what does not fit is cut with a word, never carried over."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float) -> None:
         super().__init__(format="A4")
+        self._scale = scale
         self.set_auto_page_break(False)
         self.set_margins(MARGIN_MM, MARGIN_MM)
         self.c_margin = 0.0  # text stands flush with picture and lines
@@ -88,25 +96,25 @@ class _Page(FPDF):
         self, case: Case, meant: AssessedImage, review: Review | None
     ) -> None:
         """The image that the answer is of, with the patient's particulars beside it."""
-        top = self.get_y()
+        top, side = self.get_y(), PICTURE_MM * self._scale
         if case.patient.erased_at is None:
             self.image(
                 _small(meant.image_sha256),
                 MARGIN_MM,
                 top,
-                PICTURE_MM,
-                PICTURE_MM,
+                side,
+                side,
                 keep_aspect_ratio=True,
                 alt_text=_("Image %(number)s of this case", number=meant.position + 1),
             )
-        self.set_left_margin(MARGIN_MM + PICTURE_MM + 8)
+        self.set_left_margin(MARGIN_MM + side + 8)
         self.set_y(top)
         for name, value in _particulars(case, review):
             self._words(name, 8, grey=GREY)
             self._words(value, 10, lines=2)
             self.ln(1)
         self.set_left_margin(MARGIN_MM)
-        self.set_y(max(self.get_y(), top + PICTURE_MM) + 4)
+        self.set_y(max(self.get_y(), top + side) + 4)
 
     def answer(self, case: Case, assessment: Assessment) -> None:
         """What the model said, or why it said nothing."""
@@ -188,7 +196,7 @@ class _Page(FPDF):
 
     def close(self, made_by: User) -> None:
         """The disclaimer, and who took the page out and when, at the foot."""
-        self.set_y(-30)
+        self.set_y(-FOOT_MM)
         self._words(str(DISCLAIMER), 8, "B", lines=2)
         made = _(
             "Made by %(name)s, %(moment)s. What was decided later is not on it.",
@@ -205,6 +213,7 @@ class _Page(FPDF):
         self, text: str, size_pt: float, style: str = "", *, grey: int = BLACK, lines: int = 1
     ) -> None:
         """A paragraph of at most so many lines."""
+        size_pt *= self._scale
         self.set_font("DejaVu", style, size_pt)
         self.set_text_color(grey)
         height = size_pt * 0.45 + 0.6

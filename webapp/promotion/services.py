@@ -383,8 +383,8 @@ def roll_back(
 
 
 def start_shadow(*, actor: User, version: ModelVersion, days: int = SHADOW_DAYS) -> None:
-    """Have a version read every new case of its reading task unseen by clinicians for so many days,
-    in place of the one that did.
+    """Have a version read every new case of its reading task unseen by clinicians for so many days
+    from now on, in place of the one that did.
 
     Raises:
         Conflict: `serves`: it reads them already; `not_to_serve`: it was made only to be compared
@@ -397,9 +397,7 @@ def start_shadow(*, actor: User, version: ModelVersion, days: int = SHADOW_DAYS)
             raise Conflict("serves")
         if not version.may_serve:
             raise Conflict("not_to_serve")
-        if former is not None and former.id == version.id:
-            return
-        if former is not None:
+        if former is not None and former.id != version.id:
             assessments.cancel_unseen(version=former)
         until = now() + dt.timedelta(days=days)
         registry.give_part(version=version, alias=Alias.SHADOW, until=until)

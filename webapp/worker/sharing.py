@@ -44,7 +44,7 @@ def step() -> bool:
             continue
         try:
             services.note_pictures(dataset=dataset, pictures_sha256=_store(home))
-        except (OSError, storage.CorruptBlob) as error:
+        except (OSError, storage.CorruptBlob, storage.Gone) as error:
             log.warning("data set %s is not in the store yet: %s", dataset.id, error)
             continue
         log.info("data set %s is in the store now", dataset.id)
