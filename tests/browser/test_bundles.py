@@ -30,7 +30,7 @@ def test_a_bundle_is_sent_and_the_page_tells_when_it_is_installed(
             expect(latest).to_contain_text(archive.name)
             expect(latest).to_contain_text(said, timeout=90_000)
         expect(page.locator(".installation").nth(1)).to_contain_text("MODEL_CARD.md")
-        latest.get_by_role("link").click()
+        latest.get_by_role("link", name="Blood cell").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text("Blood cell")
         expect(page.locator("main")).to_contain_text("Does not serve")
     finally:

@@ -145,7 +145,8 @@ def test_it_starts_from_nothing_and_again_and_ends_at_ctrl_c(
         read = demonstration(environment)
         assert read.pop("chest-ct") == {State.ABSTAINED}  # a drawing, on which there is no answer
         assert len(read) == 4
-        assert set().union(*read.values()) == {State.COMPLETED}
+        assert all(State.COMPLETED in states for states in read.values()), read
+        assert set().union(*read.values()) <= {State.COMPLETED, State.ABSTAINED}
         assert first.press_ctrl_c() == 0
 
     nowhere = {"BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
