@@ -1,4 +1,4 @@
-"""The command line of one installation: `flask user|site|audit|backup|restore ...`."""
+"""The command line of one installation: `flask user|site|audit|store|backup|restore ...`."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -180,13 +180,16 @@ def clean_store() -> None:
     Refuses where rows do not name most of what is stored: this is another installation's store
     then, or rows are missing.
     """
+    removed = 0
     try:
-        count = storage.remove_forgotten(stored_before=now() - FORGOTTEN_AFTER)
-    except storage.Foreign as error:
+        for count in storage.remove_forgotten(stored_before=now() - FORGOTTEN_AFTER):
+            removed += count
+    except (storage.Foreign, storage.Away) as error:
         raise click.ClickException(f"refused: {error}") from error
-    with transaction():
-        audit.record(actor=None, action="store.cleaned", count=count)
-    click.echo(f"Removed: {count}")
+    finally:  # also of what was cut off
+        with transaction():
+            audit.record(actor=None, action="store.cleaned", count=removed)
+        click.echo(f"Removed: {removed}")
 
 
 @contextmanager

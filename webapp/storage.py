@@ -276,9 +276,10 @@ def remove_unnamed(sha256s: Collection[str]) -> None:
             remove(sha256)
 
 
-def remove_forgotten(*, stored_before: dt.datetime) -> int:
+def remove_forgotten(*, stored_before: dt.datetime) -> Iterator[int]:
     """Remove what was stored before a moment and no row names, and what was being written then:
-    whoever stored it was killed before naming it. Says how much it was.
+    whoever stored it was killed before naming it. Says how much it was, part by part, as each is
+    gone.
 
     Raises:
         Foreign: no row names the half of what is stored; nothing was removed.
@@ -287,18 +288,18 @@ def remove_forgotten(*, stored_before: dt.datetime) -> int:
     files, root = _store()
     with _asking():
         found = files.find(root, detail=True)
-    blobs = [path for path in found if _SHA256.fullmatch(_name(path))]
-    unnamed = [name for some in _batches(list(map(_name, blobs))) for name in _in_no_row(some)]
+    blobs = [_name(path) for path in found if _SHA256.fullmatch(_name(path))]
+    unnamed = [name for some in _batches(blobs, _ASKED_AT_ONCE) for name in _in_no_row(some)]
+    db.session.rollback()  # nothing is held open on the way
     if 2 * len(unnamed) > len(blobs):
         raise Foreign(len(unnamed), len(blobs))
-    db.session.rollback()  # nothing is held open on the way
     old = {path for path, facts in found.items() if _stored_at(facts) < stored_before}
-    forgotten = {_name(path) for path in old} & set(unnamed)
-    drafts = [path for path in old if _DRAFT.search(path)]
-    for path in drafts:
+    for path in filter(_DRAFT.search, old):
         with suppress(FileNotFoundError), _asking():
             files.rm_file(path)
-    return len(drafts) + sum(map(_remove_forgotten, _batches(list(forgotten), _REMOVED_AT_ONCE)))
+        yield 1
+    forgotten = {_name(path) for path in old} & set(unnamed)
+    yield from map(_remove_forgotten, _batches(list(forgotten), _REMOVED_AT_ONCE))
 
 
 def _remove_forgotten(sha256s: Sequence[str]) -> int:
@@ -314,7 +315,7 @@ def _in_no_row(sha256s: Sequence[str]) -> set[str]:
     return set(sha256s) - _in_any_row(sha256s)
 
 
-def _batches(names: Sequence[str], size: int = _ASKED_AT_ONCE) -> Iterator[Sequence[str]]:
+def _batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (names[at : at + size] for at in range(0, len(names), size))
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=None, help="default: the shipped one")
     parser.add_argument("--cases", type=int, default=100_000, help="cases of the worklist")
     parser.add_argument("--uploads", type=int, default=60, help="uploads at rest")
-    parser.add_argument("--heat-maps", type=int, default=30, help="heat maps of what was uploaded")
+    parser.add_argument("--heat-maps", type=int, default=30, help="heat maps of what was read last")
     parser.add_argument("--drain", type=int, default=2000, help="cases that wait at once")
     parser.add_argument("--seconds", type=int, default=60, help="time of asking for list pages")
     arguments = parser.parse_args()
@@ -81,8 +81,6 @@ def measure(
     bench.fill(cases)
     print(f"Uploading {uploads} cases, one after another ...", flush=True)
     figures = bench.upload_to_result(uploads)
-    print(f"Showing where the model looked in {heat_maps} of them ...", flush=True)
-    mapped = bench.heat_maps(heat_maps)
     print(f"Opening list pages for {seconds} s ...", flush=True)
     figures += bench.list_page(seconds)
     print(f"Draining {drain:,} waiting cases, then the bare loop ...", flush=True)
@@ -93,7 +91,9 @@ def measure(
     trained = bench.upload_during_training(
         uploads, figures[:2], recipe=recipe, folder=folder / "pictures"
     )
-    return [*figures, *mapped, *drained, *busy, *trained]
+    print(f"Showing where the model looked in {heat_maps} images ...", flush=True)
+    mapped = bench.heat_maps(heat_maps)  # last: whoever makes one has torch loaded from then on
+    return [*figures, *drained, *busy, *trained, *mapped]
 
 
 def pictures(bundle: Path, count: int) -> Sequence[bytes]:

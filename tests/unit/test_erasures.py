@@ -499,7 +499,7 @@ def test_a_store_that_the_rows_do_not_know_stays(clinician: User) -> None:
         storage.put(clinic.picture())
     stored = set(storage.hashes())
     with pytest.raises(storage.Foreign, match="no row names 3 of the 5 blobs"):
-        storage.remove_forgotten(stored_before=now())
+        list(storage.remove_forgotten(stored_before=now()))
     assert set(storage.hashes()) == stored
 
 

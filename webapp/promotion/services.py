@@ -234,19 +234,7 @@ def request_promotion(*, actor: User, comparison: Comparison, reason: str) -> Pr
     with transaction():
         registry.lock_parts(reading_task_id=candidate.reading_task_id)
         _check_proven(comparison)
-        if queries.open_request(candidate.reading_task_id):
-            raise Conflict("requested")
-        request = PromotionRequest(
-            reading_task_id=candidate.reading_task_id,
-            comparison=comparison,
-            reason=reason,
-            requested_by=actor,
-            requested_at=now(),
-        )
-        db.session.add(request)
-        db.session.flush()
-        _record_request("requested", request, actor)
-    return request
+        return _request(actor, candidate, reason, comparison=comparison)
 
 
 def request_first(*, actor: User, version: ModelVersion, reason: str) -> PromotionRequest:
@@ -266,19 +254,28 @@ def request_first(*, actor: User, version: ModelVersion, reason: str) -> Promoti
             raise Conflict("not_to_serve")
         if champion(version.reading_task_id):
             raise Conflict("compare_first")
-        if queries.open_request(version.reading_task_id):
-            raise Conflict("requested")
-        request = PromotionRequest(
-            reading_task_id=version.reading_task_id,
-            uncompared=version,
-            uncompared_by=_kept(queries.plan_in_force(version.reading_task_id)),
-            reason=reason,
-            requested_by=actor,
-            requested_at=now(),
-        )
-        db.session.add(request)
-        db.session.flush()
-        _record_request("requested", request, actor)
+        plan = _kept(queries.plan_in_force(version.reading_task_id))
+        return _request(actor, version, reason, uncompared=version, uncompared_by=plan)
+
+
+def _request(actor: User, version: ModelVersion, reason: str, **basis: Any) -> PromotionRequest:
+    """The one open request of a reading task; ``basis`` is what it stands on.
+
+    Raises:
+        Conflict: `requested`: one is open.
+    """
+    if queries.open_request(version.reading_task_id):
+        raise Conflict("requested")
+    request = PromotionRequest(
+        reading_task_id=version.reading_task_id,
+        reason=reason,
+        requested_by=actor,
+        requested_at=now(),
+        **basis,
+    )
+    db.session.add(request)
+    db.session.flush()
+    _record_request("requested", request, actor)
     return request
 
 
