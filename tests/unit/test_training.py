@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from webapp.training.models import Device, TrainingRun, Trouble
 from webapp.training.queries import starts
 from webapp.training.services import Order
 from webapp.worker import install, recipes, run_folders, training
+from webapp.worker.aside import aside
 
 ONE_KIND = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -277,8 +279,7 @@ def learns(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def program(text: str) -> None:
         def command(place: training.Place) -> list[str]:
-            aside = [sys.executable, "-m", "webapp.worker.aside"]
-            return [*aside, sys.executable, "-c", PREPARED + text, str(place.run)]
+            return aside([sys.executable, "-c", PREPARED + text, str(place.run)], idle=False)
 
         monkeypatch.setattr(training, "_command", command)
 
@@ -572,9 +573,9 @@ def test_the_process_ends_with_the_one_that_started_it_and_steps_aside(tmp_path:
     )
     parent = (
         "import subprocess, sys, time\n"
-        "aside = [sys.executable, '-m', 'webapp.worker.aside', '--idle']\n"
+        "from webapp.worker.aside import aside\n"
         "program = [sys.executable, '-c', sys.argv[1]]\n"
-        "subprocess.Popen(aside + program, start_new_session=True)\n"
+        "subprocess.Popen(aside(program, idle=True), start_new_session=True)\n"
         "time.sleep(60)"
     )
     starter = subprocess.Popen([sys.executable, "-c", parent, child], cwd=REPOSITORY)
@@ -585,9 +586,30 @@ def test_the_process_ends_with_the_one_that_started_it_and_steps_aside(tmp_path:
     assert (adjusted, idle, nice) == ("1000", "True", "19")
     os.kill(starter.pid, signal.SIGKILL)
     starter.wait()
-    while psutil.pid_exists(int(pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(int(pid))
+    with suppress(psutil.NoSuchProcess):  # where whoever inherited it has asked how it ended
+        orphan = psutil.Process(int(pid))
+        while orphan.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_nothing_begins_whose_parent_has_ended_already(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    command = aside(["/bin/touch", str(begun)], idle=False)
+    subprocess.run(command, cwd=REPOSITORY, check=True)
+    assert begun.exists()
+
+    begun.unlink()
+    command[command.index(str(os.getpid()))] = str(ended_process())
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == 1
+    assert not begun.exists()
+
+
+def ended_process() -> int:
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 @ONE_KIND

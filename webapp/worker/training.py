@@ -39,7 +39,7 @@ from webapp.training.models import Device, Stage, Trouble
 from webapp.training.queries import get_run
 from webapp.training.services import BUNDLE, Claim, Order, Seen
 from webapp.worker import run_folders
-from webapp.worker.aside import IDLE
+from webapp.worker.aside import aside
 from webapp.worker.fetching import SelfTestFailed, fetch
 from webapp.worker.inference import described
 from webapp.worker.install import install
@@ -282,11 +282,9 @@ def _ask_to_stop(process: subprocess.Popen[bytes], place: Place) -> None:
 
 
 def _command(place: Place) -> list[str]:
-    aside = [sys.executable, "-m", "webapp.worker.aside"]
-    if current_settings().training_priority == "idle":
-        aside.append(IDLE)
     run = (sys.executable, "-m", "ml.train", "--recipe", place.recipe, "--data", place.data)
-    return [*aside, *map(str, run), "--out", str(place.run)]
+    command = [*map(str, run), "--out", str(place.run)]
+    return aside(command, idle=current_settings().training_priority == "idle")
 
 
 def _environment(device: Device) -> dict[str, str]:
