@@ -394,18 +394,15 @@ def test_the_facts_say_where_the_pictures_are_and_on_what_terms(ham: Path, tmp_p
     assert {record.licence for record in packed.read(tmp_path / "out").records} == {"by letter"}
 
 
-def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "bloodmnist.npz").write_bytes(b"cut off")
-    with pytest.raises(LayoutError, match="its publisher says 7053d0359d879ad8a5505303e11de1dc"):
-        check(layout("bloodmnist"), tmp_path)
-    right = replace(
-        layout("bloodmnist"),
-        publication=replace(
-            layout("bloodmnist").publication,
-            md5={"bloodmnist.npz": hashlib.md5(b"cut off").hexdigest()},
-        ),
-    )
-    check(right, tmp_path)
+@pytest.mark.parametrize("name", ["bloodmnist", "breastmnist"])
+@pytest.mark.parametrize("size", ["", "_64", "_128", "_224"])
+def test_a_wrong_checksum_is_refused(name: str, size: str, tmp_path: Path) -> None:
+    known, file = layout(name), f"{name}{size}.npz"
+    (tmp_path / file).write_bytes(b"cut off")
+    with pytest.raises(LayoutError, match=f"its publisher says {known.publication.md5[file]}"):
+        check(known, tmp_path)
+    right = {file: hashlib.md5(b"cut off").hexdigest()}
+    check(replace(known, publication=replace(known.publication, md5=right)), tmp_path)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -91,6 +91,27 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_the_weights_that_are_kept_are_the_average_of_all_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[dict[str, torch.Tensor]] = []
+
+    def note(module: Fitting, *_: object) -> None:
+        learnt = module.reader.named_parameters()
+        steps.append({name: value.detach().clone() for name, value in learnt})
+
+    monkeypatch.setattr(Fitting, "on_train_batch_end", note)
+    training = replace(RECIPE.training, epochs=1, ema_decay=0.75)
+    kept = fit(replace(RECIPE, training=training), TASK, part(), part(), tmp_path)
+    assert len(steps) == 4
+    for name, value in kept.named_parameters():
+        average = steps[0][name]
+        for step in steps[1:]:
+            average = 0.75 * average + 0.25 * step[name]
+        torch.testing.assert_close(value, average)
+        assert not torch.equal(value, steps[-1][name]), name
+
+
 def test_training_ends_early_when_tune_gets_no_better(tmp_path: Path) -> None:
     tune = part()
     wrong = replace(tune, targets=1 - tune.targets)
