@@ -251,10 +251,11 @@ def test_every_page_is_accessible_and_fits_the_screen(
         fill_sign_in(page, username, PASSWORD)
         looked_at = set()
         for path in pages(create_app(house.settings), rows):
-            if goes_to_page(page, path):
-                looked_at.add(path)
+            if goes_to_page(page, path) and page.url not in looked_at:  # some lead to another
+                looked_at.add(page.url)
                 found += faults(page)
-        assert {"/work", "/ledger", "/audit", "/erasures", "/training/new"} <= looked_at
+        some = ("/cases", "/work", "/ledger", "/audit", "/erasures", "/training/new")
+        assert {house.url + path for path in some} <= looked_at
         assert not found, "\n".join(map(str, found))
     finally:
         context.close()
