@@ -243,18 +243,28 @@ class Stack:
         self.logs.mkdir()
         self.settings = Settings.from_environment(self.environment)
         if self.settings.database_url:
-            self._make_instance()
+            self._upgrade()
+            self._install()
         else:
-            instance = made.instance_of(self.bundles, self._make_instance)
-            shutil.copytree(instance, self.settings.instance_dir, dirs_exist_ok=True)
+            make = self._make_instance if self.bundles else self._upgrade
+            self._copy(made.instance_of(self.bundles, make))
         self.app = create_core(self.settings)
 
     def _make_instance(self) -> Path:
+        self._copy(made.instance_of((), self._upgrade))
+        return self._install()
+
+    def _copy(self, instance: Path) -> None:
+        shutil.copytree(instance, self.settings.instance_dir, dirs_exist_ok=True)
+
+    def _upgrade(self) -> Path:
         self.run("flask", "--app", "wsgi", "db", "upgrade")
+        return self.settings.instance_dir
+
+    def _install(self) -> Path:
         if self.bundles:
             made.put_engines(self.bundles, self.settings.engines_dir)
-            command = ("python", "-m", "webapp.worker.install", *map(str, self.bundles))
-            self.run(*command)
+            self.run("python", "-m", "webapp.worker.install", *map(str, self.bundles))
         return self.settings.instance_dir
 
     def run(self, *command: str, seconds: float = 300) -> str:

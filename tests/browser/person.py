@@ -22,6 +22,7 @@ OPEN = """() => {
 them is laid out anew."""
 RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 """All of axe's, and the one of WCAG 2.2 that it leaves out unless it is asked for."""
+VIOLATIONS = "async (options) => (await axe.run(options)).violations"
 MOST_STOPS = 100
 """Of the Tab key on a page."""
 SHOWS_FOCUS = """element => [element, ...(element.labels ?? [])].some((one) => {
@@ -93,6 +94,7 @@ def faults(page: Page) -> Iterator[tuple[str, ...]]:
 
     The page must let axe write inline styles of its own (`bypass_csp`).
     """
+    page.evaluate(Axe().axe_script)
     for scheme, (width, height) in LOOKS:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.set_viewport_size({"width": width, "height": height})
@@ -100,6 +102,6 @@ def faults(page: Page) -> Iterator[tuple[str, ...]]:
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         if overflow > 0:
             yield page.url, scheme, f"{overflow} px wider than the screen"
-        for found in Axe().run(page, options=RULES).response["violations"]:
+        for found in page.evaluate(VIOLATIONS, RULES):
             nodes = (f"{node['html']}: {node['failureSummary']}" for node in found["nodes"])
             yield page.url, scheme, found["id"], *nodes

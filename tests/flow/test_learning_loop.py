@@ -1,6 +1,8 @@
 """From what clinicians decide to a model that learnt from it, serves, and is taken back."""
 
 import io
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from webapp.permissions import Role
 from webapp.promotion import services
 from webapp.promotion.models import Comparison, Verdict
 from webapp.promotion.plans import Plan
-from webapp.promotion.queries import plan_in_force
+from webapp.promotion.queries import count_read_otherwise, plan_in_force
 from webapp.registry.models import ModelVersion
 from webapp.training.queries import get_run
 
@@ -33,6 +35,7 @@ A_FINDING = 30
 """Pictures of each in the base data set; the first ten are locked away for the test."""
 CASES = 10
 SMALL = ("preprocess.native_short_side_px=32", "preprocess.size_px=32", "training.batch_size=16")
+ROLLBACK_SECONDS = 10
 PATIENCE_SECONDS = 240
 """What a start of torch and a short training may take on a busy machine."""
 
@@ -110,6 +113,12 @@ def compared(stack: Stack, candidate: ModelVersion) -> tuple[int, Verdict]:
     return wait_until(judged, "the comparison", PATIENCE_SECONDS)
 
 
+def told(stack: Stack) -> int:
+    """Of how many cases the clinician is told that what serves reads them otherwise."""
+    with stack.rows():
+        return count_read_otherwise(user_named("user1"))
+
+
 def answer(stack: Stack, case_id: int) -> tuple[str, str]:
     """The finding that counts for a case, and the version that named it."""
     stack.wait_for(case_id, 60)
@@ -144,7 +153,8 @@ def test_what_clinicians_decide_makes_a_model_that_proves_itself_serves_and_is_t
     for number in range(CASES):
         decide(stack, clinician, number)
     shown = {finding: coloured(finding, 9000) for finding in COLOURS}
-    before = {finding: answer(stack, clinician.submit([shown[finding]])) for finding in COLOURS}
+    seen = {finding: clinician.submit([shown[finding]]) for finding in COLOURS}
+    before = {finding: answer(stack, case_id) for finding, case_id in seen.items()}
     assert {version for _, version in before.values()} == {"0.0.0"}
 
     # What was decided freezes beside a data set.
@@ -196,6 +206,14 @@ def test_what_clinicians_decide_makes_a_model_that_proves_itself_serves_and_is_t
 
     assert f"snapshot {snapshot.id}" in better.model_card
 
+    # Recent cases that it reads otherwise are told of, and one press has one read by it.
+    wait_until(lambda: told(stack), "the readings that look back", 60)
+    page = clinician.get("/cases/read-otherwise").text
+    otherwise = [int(number) for number in re.findall(r'name="case" value="(\d+)"', page)]
+    case_id = next(case_id for case_id in otherwise if case_id in seen.values())
+    clinician.press("/cases/read-otherwise", "/cases/read-otherwise", case=str(case_id))
+    assert answer(stack, case_id)[1] == better.version
+
     # One that hardly learnt is worse, and cannot be asked for.
     worse = train(stack, snapshot.id, epochs=1, learning_rate=1e-9)
     comparison_id, verdict = compared(stack, worse)
@@ -204,7 +222,12 @@ def test_what_clinicians_decide_makes_a_model_that_proves_itself_serves_and_is_t
     assert f"{page}/request" not in office.get(page).text
     assert office.forge(page, f"{page}/request", reason="Please.").status_code == 409
 
-    # What served before serves again, by one press.
+    # What served before serves again, by one press and at once.
+    began = time.monotonic()
     approval.press("/changes/1", "/changes/1/rollback")
+    assert time.monotonic() - began < ROLLBACK_SECONDS
     again = clinician.submit([coloured("eosinophil", 9001)])
     assert answer(stack, again)[1] == "0.0.0"
+    ledger = office.get("/ledger").text
+    kinds = ("First of its reading task", "Promoted", "Rolled back to")
+    assert all(kind in ledger for kind in kinds)

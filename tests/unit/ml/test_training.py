@@ -453,7 +453,7 @@ def test_the_command_makes_a_bundle_that_serves(
     assert (tmp_path / "report.json").read_text().count('"recall"') == 8
 
 
-def test_two_processes_train_one_network(tmp_path: Path) -> None:
+def test_two_processes_train_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They share each step's pictures over gloo; the first writes the run and its bundle."""
     data, alone, together = tmp_path / "data", tmp_path / "alone", tmp_path / "together"
     write_packed(data)
@@ -465,16 +465,19 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         "[training]\nepochs = 2\nbatch_size = 16\nlearning_rate = 4e-3\n"
         "[gates]\ndirections = 8\nshort_side_below_px = 16\n"
     )
-    for run, devices in ((alone, "1"), (together, "2")):
-        command = ["--recipe", str(recipe), "--data", str(data), "--out", str(run)]
-        command = [sys.executable, "-m", "ml.train", *command, "--devices", devices]
-        threads = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, "--cache", str(tmp_path / "cache")],
-            cwd=ROOT, env=threads, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count(": bundle ") == 1
+    asked = ["--recipe", str(recipe), "--data", str(data), "--cache", str(tmp_path / "cache")]
+    monkeypatch.setattr(sys, "argv", ["train", *asked, "--out", str(alone)])
+    train.main()
+    done = subprocess.run(
+        [sys.executable, "-m", "ml.train", *asked, "--out", str(together), "--devices", "2"],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": bundle ") == 1
     assert "distributed_backend=gloo" in done.stderr
     for one, other in zip(table(alone), table(together), strict=True):
         for name in ("train_loss", "tune_loss"):
