@@ -104,7 +104,7 @@ translations: $(VENV)/run.installed ## take new texts up into the catalogues, an
 		--input-file $(VENV)/messages.pot --output-dir webapp/translations
 	$(BABEL) compile --directory webapp/translations
 
-# The browser without a window of Debian, which takes half the processor; else the whole one.
+# Chromium's headless shell, which Debian has, takes half the processor; else the whole browser.
 chromium:
 	@if ! command -v chromium-headless-shell >/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -15,7 +15,7 @@ from tests.stack import PASSWORD, Stack
 from webapp.permissions import Role
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
-"""The first that is there: one without a window takes half the processor."""
+"""The first that is there is taken: the headless shell needs half the processor."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

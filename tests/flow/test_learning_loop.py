@@ -197,7 +197,8 @@ def test_what_clinicians_decide_makes_a_model_that_proves_itself_serves_and_is_t
     comparison_id, verdict = compared(stack, better)
     assert verdict is Verdict.PASSED, office.get(f"/comparisons/{comparison_id}").text
     page = f"/comparisons/{comparison_id}"
-    office.press(page, f"{page}/request", reason="It has learnt from us.")
+    asked = office.press(page, f"{page}/request", reason="It has learnt from us.")
+    assert "it takes a second person" in asked
     assert office.forge("/changes/1", "/promotion-requests/1/approve").status_code == 409
     approval.press("/changes/1", "/promotion-requests/1/approve")
     after = {finding: answer(stack, clinician.submit([shown[finding]])) for finding in COLOURS}

@@ -51,7 +51,7 @@ def test_without_its_pictures_it_says_what_to_register(
         services.complete(claim=claim, outcome=services.Refusal("test_set_missing", facts))
     page = office.get("/comparisons/1").text
     assert "Could not be compared" in page
-    assert "78 pictures" in page
+    assert "78 pictures of the locked test set are not here" in page
     assert "BreastMNIST" in page
 
 

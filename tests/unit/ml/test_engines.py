@@ -107,7 +107,7 @@ def test_a_spoilt_export_is_made_anew(tiny_bundle: Path, tmp_path: Path) -> None
     whole = kept.read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
-    for spoilt in (whole[:middle], flipped):
+    for spoilt in (b"", whole[:middle], flipped):
         kept.write_bytes(spoilt)
         open_engine(bundle, device="cpu", cache_dir=tmp_path)
         assert kept.read_bytes() == whole
